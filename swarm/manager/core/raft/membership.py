@@ -1,0 +1,49 @@
+"""The configuration in force, and what a new one changes at once (thesis, chapter 4)."""
+
+from __future__ import annotations
+
+from swarm.api.v1.raft_pb2 import ConfChange, ConfState
+from swarm.manager.core.raft import confchange
+from swarm.manager.core.raft.commit import advance_commit
+from swarm.manager.core.raft.confchange import Changer, ConfigAndProgress
+from swarm.manager.core.raft.raft import NOBODY, Raft
+from swarm.manager.core.raft.reads import answer_confirmed_reads
+from swarm.manager.core.raft.ready import Role
+from swarm.manager.core.raft.replication import send_append
+from swarm.manager.core.raft.tracker import ProgressTracker
+
+
+def apply_conf_change(raft: Raft, change: ConfChange) -> ConfState:
+    """Put a committed change in force. ValueError says why not, and nothing has changed then."""
+    return _switch(raft, Changer(raft.tracker, raft.log.last_index()).change(change))
+
+
+def restore_configuration(raft: Raft, state: ConfState) -> None:
+    """Put a snapshot's configuration in force in place of the former one."""
+    fresh = ProgressTracker(
+        max_inflight=raft.tracker.max_inflight, max_inflight_bytes=raft.tracker.max_inflight_bytes
+    )
+    restored = confchange.restore(fresh, raft.log.last_index(), state)
+    raft.tracker = fresh
+    _switch(raft, restored)
+
+
+def _switch(raft: Raft, new: ConfigAndProgress) -> ConfState:
+    raft.tracker.config, raft.tracker.progress = new
+    state = raft.tracker.config.conf_state()
+    if raft.role is not Role.LEADER:
+        return state
+    own = raft.own_progress
+    if own is None or own.is_learner:
+        # It leads on, without a voice, until it is told to or somebody else is elected.
+        if raft.config.step_down_on_removal:
+            raft.become_follower(raft.term, NOBODY)
+        return state
+    if not advance_commit(raft):
+        # New nodes need not wait for a heartbeat or a proposal.
+        for node in raft.tracker.others(raft.id):
+            send_append(raft, node, even_if_empty=False)
+    answer_confirmed_reads(raft)
+    if raft.lead_transferee not in raft.tracker.config.voters.ids():
+        raft.lead_transferee = NOBODY
+    return state
