@@ -1,11 +1,112 @@
-"""The demo image, `swarm/demo:latest`: made on the spot, needs no registry."""
+"""The demo image, `swarm/demo:latest`: made on the spot, needs no registry.
+
+A static busybox and a script: it serves HTTP on `$PORT` (8000 unless told otherwise), answers with
+who it is and its environment on `/`, with "ok" on `/healthz`, and ends at once on SIGTERM.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import struct
+from pathlib import Path
+
+from swarm.worker.runtime.image_archive import Entry, write_archive
+from swarm.worker.runtime.port import RuntimeFailed
+
 DEMO_NAME = "swarm/demo"
+DEMO_REFERENCE = "swarm/demo:latest"
+BUSYBOX_PATHS = ("/bin/busybox", "/usr/bin/busybox", "/sbin/busybox")
+ELF_INTERPRETER = 3  # PT_INTERP: the program needs a loader, so it is not static
+
+SERVER = b"""#!/bin/sh
+httpd -f -p "${PORT:-8000}" -h /www &
+server=$!
+trap 'kill $server; exit 0' TERM INT
+echo "demo listens on port ${PORT:-8000}"
+wait $server
+"""
+
+# The environment is that of the container's first process: httpd adds to its own.
+PAGE = b"""#!/bin/sh
+value() { tr '\\000' '\\n' < /proc/1/environ | sed -n "s/^$1=//p"; }
+echo 'Content-Type: text/plain'
+echo
+echo "service: $(value SWARM_SERVICE)"
+echo "slot: $(value SWARM_SLOT)"
+echo "node: $(value SWARM_NODE)"
+echo "task: $(value SWARM_TASK_ID)"
+echo "hostname: $(hostname)"
+echo
+tr '\\000' '\\n' < /proc/1/environ
+"""
 
 
 def is_demo(reference: str) -> bool:
     """Whether an image reference means the demo image, whatever its tag or digest."""
     name = reference.partition("@")[0].removeprefix("docker.io/")
     return name == DEMO_NAME or name.startswith(DEMO_NAME + ":")
+
+
+async def write_demo_image(archive: Path, reference: str = DEMO_REFERENCE) -> None:
+    """Writes the image as an archive for `Images.load`.
+
+    Raises RuntimeFailed where this machine has no static busybox.
+    """
+    busybox = await asyncio.to_thread(_busybox)
+    listing = await asyncio.create_subprocess_exec(
+        busybox, "--list", stdout=asyncio.subprocess.PIPE
+    )
+    applets, _ = await listing.communicate()
+    program = await asyncio.to_thread(busybox.read_bytes)
+    entries = _entries(program, applets.decode().split())
+    config: dict[str, object] = {
+        "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+        "Cmd": ["/bin/demo"],
+        "WorkingDir": "/",
+        "ExposedPorts": {"8000/tcp": {}},
+    }
+    tagged = reference.partition("@")[0].removeprefix("docker.io/")
+    if ":" not in tagged:
+        tagged += ":latest"
+    await asyncio.to_thread(write_archive, archive, tagged, entries, config)
+
+
+def _busybox() -> Path:
+    for name in BUSYBOX_PATHS:
+        path = Path(name)
+        if path.is_file() and _is_static(path):
+            return path
+    raise RuntimeFailed(
+        "the demo image needs a static busybox on this machine: install the package busybox-static"
+    )
+
+
+def _is_static(path: Path) -> bool:
+    """Whether a 64-bit little-endian ELF program needs no loader."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head[:6] != b"\x7fELF\x02\x01":
+        return False
+    (offset,) = struct.unpack_from("<Q", head, 32)
+    size, count = struct.unpack_from("<HH", head, 54)
+    kinds = [
+        struct.unpack_from("<I", head, offset + index * size)[0]
+        for index in range(count)
+        if offset + (index + 1) * size <= len(head)
+    ]
+    return ELF_INTERPRETER not in kinds
+
+
+def _entries(busybox: bytes, applets: list[str]) -> list[Entry]:
+    directories = ("bin", "etc", "proc", "sys", "dev", "root", "run", "var", "www", "www/cgi-bin")
+    return [
+        *(Entry(path) for path in directories),
+        Entry("tmp", mode=0o1777),
+        Entry("bin/busybox", busybox),
+        *(Entry(f"bin/{name}", link="busybox") for name in applets if name != "busybox"),
+        Entry("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"),
+        Entry("etc/group", b"root:x:0:\nnogroup:x:65534:\n"),
+        Entry("bin/demo", SERVER),
+        Entry("www/cgi-bin/index.cgi", PAGE),
+        Entry("www/healthz", b"ok\n", mode=0o644),
+    ]

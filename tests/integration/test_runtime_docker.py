@@ -1,0 +1,309 @@
+"""The docker runtime against a real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from pathlib import Path
+
+import pytest
+
+from swarm.worker.runtime.demo import DEMO_REFERENCE
+from swarm.worker.runtime.docker.runtime import DockerRuntime
+from swarm.worker.runtime.port import (
+    ContainerState,
+    ExecOptions,
+    Healthcheck,
+    HealthStatus,
+    Identity,
+    Limits,
+    Mount,
+    Port,
+    RuntimeFailed,
+    RuntimeRefused,
+    TaskFile,
+    TaskRun,
+    task_labels,
+)
+
+numbers = itertools.count()
+
+
+def sh(task_id: str, script: str, **fields: object) -> TaskRun:
+    labels = task_labels(
+        {"own": "yes"},
+        node_id="n1",
+        service_id="s1",
+        service_name="web",
+        task_id=task_id,
+        task_name=f"web.1.{task_id}",
+    )
+    return TaskRun(
+        task_id,
+        f"web.1.{task_id}",
+        DEMO_REFERENCE,
+        args=("sh", "-c", script),
+        labels=labels,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture
+async def runtime(dockerd: Path, tmp_path: Path):
+    runtime = DockerRuntime(Identity(f"c{next(numbers)}", "n1"), str(dockerd), tmp_path / "scratch")
+    yield runtime
+    for found in await runtime.list():
+        await runtime.remove(found.task_id)
+    await runtime.close()
+
+
+async def output(runtime: DockerRuntime, task_id: str, **how: object) -> list[tuple[str, bytes]]:
+    return [(line.stream, line.data) async for line in runtime.logs(task_id, **how)]  # type: ignore[arg-type]
+
+
+async def first_line(runtime: DockerRuntime, task_id: str) -> bytes:
+    async with contextlib.aclosing(runtime.logs(task_id, follow=True)) as lines:
+        async for line in lines:
+            return line.data
+    raise AssertionError("the task wrote nothing")
+
+
+def laid_secrets(task_id: str) -> list[Path]:
+    places = (Path("/run"), Path("/dev/shm"))
+    return [path for place in places for path in place.glob(f"swarm-*/{task_id}")]
+
+
+async def fetch(host: str, port: int) -> bytes:
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"GET / HTTP/1.0\r\n\r\n")
+    page = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return page
+
+
+async def test_probe(runtime: DockerRuntime):
+    probe = await runtime.probe()
+    assert probe.works, probe.reason
+    assert "API" in probe.version
+    assert await runtime.list() == []
+
+
+async def test_probe_without_an_engine(tmp_path: Path):
+    runtime = DockerRuntime(Identity("c", "n"), str(tmp_path / "nothing.sock"), tmp_path)
+    probe = await runtime.probe()
+    await runtime.close()
+    assert not probe.works
+    assert "nothing.sock" in probe.reason
+    assert "\n" not in probe.reason
+
+
+async def test_life_of_a_task(runtime: DockerRuntime):
+    await runtime.prepare(sh("t1", "echo out; echo err >&2; exit 3"))
+    await runtime.prepare(sh("t1", "exit 9"))  # adopts the first
+    (created,) = await runtime.list()
+    assert (created.name, created.state) == ("web.1.t1", ContainerState.CREATED)
+    assert created.labels["com.docker.swarm.service.name"] == "web"
+    assert created.labels["own"] == "yes"
+    before = time.time_ns()
+    started = await runtime.start("t1")
+    assert abs(started.started_at_ns - before) < 30e9
+    ended = await runtime.wait("t1")
+    assert (ended.exit_code, ended.oom, ended.message) == (3, False, "")
+    assert ended.finished_at_ns >= started.started_at_ns
+    assert sorted(await output(runtime, "t1")) == [("stderr", b"err\n"), ("stdout", b"out\n")]
+    assert await output(runtime, "t1", streams=("stderr",)) == [("stderr", b"err\n")]
+    assert (await runtime.start("t1")).pid == 0  # not a second time
+    (exited,) = await runtime.list()
+    assert exited.exit == ended
+    await runtime.remove("t1")
+    await runtime.remove("t1")
+    assert await runtime.list() == []
+
+
+async def test_others_containers_are_not_ours(
+    runtime: DockerRuntime, dockerd: Path, tmp_path: Path
+):
+    other = DockerRuntime(Identity("other", "n1"), str(dockerd), tmp_path / "other")
+    await other.prepare(sh("t1", "sleep 60"))
+    try:
+        assert await runtime.list() == []
+        await runtime.remove("t1")
+        await runtime.stop("t1")
+        with pytest.raises(RuntimeFailed, match="taken"):
+            await runtime.prepare(sh("t1", "sleep 60"))
+        assert [found.task_id for found in await other.list()] == ["t1"]
+    finally:
+        await other.remove("t1")
+        await other.close()
+
+
+async def test_an_agent_that_was_restarted_adopts(
+    runtime: DockerRuntime, dockerd: Path, tmp_path: Path
+):
+    await runtime.prepare(sh("t1", "trap 'exit 5' TERM; echo up; while :; do sleep 0.1; done"))
+    first = await runtime.start("t1")
+    again = DockerRuntime(runtime._identity, str(dockerd), tmp_path / "scratch")
+    assert [found.state for found in await again.list()] == [ContainerState.RUNNING]
+    assert await again.start("t1") == first
+    assert await first_line(again, "t1") == b"up\n"
+    waiting = asyncio.create_task(again.wait("t1"))
+    await again.stop("t1", grace_s=10)
+    assert (await waiting).exit_code == 5
+    await again.close()
+
+
+async def test_stop_with_a_signal_and_kill(runtime: DockerRuntime):
+    await runtime.prepare(sh("soft", "trap 'exit 7' INT; echo up; while :; do sleep 0.1; done"))
+    await runtime.prepare(sh("hard", "trap '' INT; echo up; while :; do sleep 0.1; done"))
+    for task_id in ("soft", "hard"):
+        await runtime.start(task_id)
+        assert await first_line(runtime, task_id) == b"up\n"
+    await runtime.stop("soft", "SIGINT", 10)
+    assert (await runtime.wait("soft")).exit_code == 7
+    await runtime.stop("hard", "SIGINT", 0.2)
+    assert (await runtime.wait("hard")).exit_code == 137
+    await runtime.kill("hard")
+    await runtime.stop("unknown")
+
+
+async def test_demo_answers_concurrently_at_its_endpoint(runtime: DockerRuntime):
+    run = TaskRun(
+        "t1", "web.1.t1", "swarm/demo", env=("PORT=81", "SWARM_SLOT=4"), ports=(Port(81),)
+    )
+    await runtime.prepare(run)
+    started = await runtime.start("t1")
+    assert b"demo listens on port 81" in await first_line(runtime, "t1")
+    host, port = started.endpoints[Port(81)]
+    assert host == started.address
+    pages = await asyncio.gather(*(fetch(host, port) for _ in range(10)))
+    assert all(b"slot: 4\n" in page for page in pages)
+    begun = time.monotonic()
+    await runtime.stop("t1")
+    assert time.monotonic() - begun < 5
+    assert (await runtime.wait("t1")).exit_code == 0
+
+
+async def test_fields_reach_the_container(runtime: DockerRuntime, tmp_path: Path):
+    (tmp_path / "bound").write_text("bound")
+    run = sh(
+        "t1",
+        "hostname; pwd; id -u; id -g; echo $A; cat /run/secrets/key /in; "
+        "stat -c %a /run/secrets/key; touch /x 2>/dev/null || echo ro; touch /t/x && echo rw; "
+        "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes 2>/dev/null || cat memory.max; "
+        "grep extra /etc/hosts; grep nameserver /etc/resolv.conf; ulimit -n",
+        env=("A=b",),
+        hostname="myhost",
+        working_dir="/tmp",
+        user="65534:65534",
+        read_only=True,
+        mounts=(
+            Mount("bind", "/in", str(tmp_path / "bound"), read_only=True),
+            Mount("tmpfs", "/t", tmpfs_size_bytes=1 << 20),
+        ),
+        files=(TaskFile("/run/secrets/key", b"secret\n", mode=0o440, uid=65534, gid=65534),),
+        limits=Limits(memory_bytes=64 << 20, pids=50, nano_cpus=500_000_000),
+        hosts=("extra:10.1.2.3",),
+        dns=("10.9.9.9",),
+    )
+    await runtime.prepare(run)
+    await runtime.start("t1")
+    assert (await runtime.wait("t1")).exit_code == 0
+    text = b"".join(data for _, data in await output(runtime, "t1")).decode().splitlines()
+    assert text[:5] == ["myhost", "/tmp", "65534", "65534", "b"]
+    assert text[5:7] == ["secret", "bound440"]
+    assert text[7:9] == ["ro", "rw"]
+    assert text[9] == str(64 << 20)
+    assert "10.1.2.3" in text[10]
+    assert "10.9.9.9" in text[11]
+    await runtime.remove("t1")
+    assert laid_secrets("t1") == []
+
+
+async def test_a_command_that_is_not_there(runtime: DockerRuntime):
+    await runtime.prepare(TaskRun("t1", "web.1.t1", DEMO_REFERENCE, command=("/nope",)))
+    with pytest.raises(RuntimeFailed, match="/nope") as failed:
+        await runtime.start("t1")
+    assert "\n" not in str(failed.value)
+    ended = await runtime.wait("t1")
+    assert ended.exit_code is None
+    assert "/nope" in ended.message
+    assert (await runtime.list())[0].state is ContainerState.EXITED
+
+
+async def test_out_of_memory_is_told(runtime: DockerRuntime):
+    run = sh("t1", "x=$(tail /dev/zero)", limits=Limits(memory_bytes=16 << 20))
+    await runtime.prepare(run)
+    await runtime.start("t1")
+    ended = await runtime.wait("t1")
+    assert ended.oom
+
+
+async def test_refusals_name_the_field(runtime: DockerRuntime):
+    with pytest.raises(RuntimeRefused) as refused:
+        await runtime.prepare(sh("t1", "true", mounts=(Mount("bind", "/x", "/no/such/source"),)))
+    assert refused.value.field == "mounts"
+    with pytest.raises(RuntimeRefused) as refused:
+        await runtime.prepare(TaskRun("t2", "t2", "Not A Name"))
+    assert refused.value.field == "image"
+
+
+async def test_a_registry_that_is_not_there_is_no_missing_image(runtime: DockerRuntime):
+    with pytest.raises(RuntimeFailed, match="cannot be reached"):
+        await runtime.prepare(TaskRun("t1", "t1", "127.0.0.1:9/nothing:1"))
+
+
+async def test_health(runtime: DockerRuntime):
+    check = Healthcheck(("CMD-SHELL", "test -e /healthy"), interval_ns=10**8, retries=1)
+    await runtime.prepare(sh("t1", "sleep 600", healthcheck=check))
+    await runtime.start("t1")
+    seen: list[HealthStatus] = []
+    async for health in runtime.health("t1"):
+        seen.append(health.status)
+        if health.status is HealthStatus.UNHEALTHY:
+            process = await runtime.exec("t1", ExecOptions(("touch", "/healthy")))
+            assert [line async for line in process.output()] == []
+            assert await process.wait() == 0
+            await process.close()
+        elif health.status is HealthStatus.HEALTHY:
+            break
+    assert seen == [HealthStatus.STARTING, HealthStatus.UNHEALTHY, HealthStatus.HEALTHY]
+    await runtime.prepare(sh("t2", "sleep 600"))
+    await runtime.start("t2")
+    assert [health.status async for health in runtime.health("t2")] == [HealthStatus.NONE]
+
+
+async def test_exec_stats_and_logs_that_follow(runtime: DockerRuntime):
+    await runtime.prepare(sh("t1", "for i in 1 2 3; do echo $i; done; sleep 600"))
+    await runtime.start("t1")
+    process = await runtime.exec(
+        "t1", ExecOptions(("sh", "-c", "echo $A; cat; exit 6"), env=("A=b",), open_stdin=True)
+    )
+    await process.write(b"typed")
+    await process.close_stdin()
+    assert b"".join([line.data async for line in process.output()]) == b"b\ntyped"
+    assert await process.wait() == 6
+    await process.close()
+    assert (await runtime.stats("t1")).memory_bytes > 0
+    assert await output(runtime, "t1", tail=2) == [("stdout", b"2\n"), ("stdout", b"3\n")]
+    following = asyncio.create_task(output(runtime, "t1", follow=True))
+    await runtime.kill("t1")
+    assert [data for _, data in await following] == [b"1\n", b"2\n", b"3\n"]
+
+
+async def test_images_are_saved_and_loaded(runtime: DockerRuntime, tmp_path: Path):
+    await runtime.prepare(sh("t1", "true"))
+    assert await runtime.images.has(DEMO_REFERENCE)
+    assert DEMO_REFERENCE in [image.reference for image in await runtime.images.list()]
+    await runtime.images.save(DEMO_REFERENCE, tmp_path / "demo.tar")
+    await runtime.remove("t1")
+    await runtime.images.remove(DEMO_REFERENCE)
+    assert not await runtime.images.has(DEMO_REFERENCE)
+    assert await runtime.images.load(tmp_path / "demo.tar") == [DEMO_REFERENCE]
+    (tmp_path / "damaged").write_bytes(b"no tar" * 1000)
+    with pytest.raises(RuntimeRefused, match="damaged"):
+        await runtime.images.load(tmp_path / "damaged")
+    with pytest.raises(RuntimeRefused, match="no image"):
+        await runtime.images.save("not/there:1", tmp_path / "x")
