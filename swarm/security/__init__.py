@@ -1,0 +1,1 @@
+"""Who is who: certificates, join tokens, roles, TLS credentials, and keys at rest."""
