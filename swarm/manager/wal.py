@@ -134,6 +134,7 @@ class Wal:
         self._synced_index = 0
         self._synced_term = 0
         self._failure: FatalDiskError | None = None
+        self._said_no_room = False
         self.last_index = 0
         self.has_room = False
 
@@ -209,12 +210,13 @@ class Wal:
             try:
                 self._next.prepare()
             except NoSpaceError as error:
-                if self.has_room:
+                if not self._said_no_room:
                     log.warning("%s", error)
             except FatalDiskError as error:
                 self._failure = error
                 raise
             self.has_room = self._next.ready
+            self._said_no_room = not self.has_room
         return self.has_room
 
     def compact(self, index: int) -> int:

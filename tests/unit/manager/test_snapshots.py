@@ -163,6 +163,16 @@ def test_a_missing_or_exchanged_chunk_is_found(snapshots: Snapshots) -> None:
             snapshots.newest()
 
 
+def test_a_trailer_that_does_not_fit_is_found(snapshots: Snapshots) -> None:
+    """What a writer with a fault would leave: all sealed well, but not what was meant."""
+    writer = snapshots.begin(9, 1, GROUP)
+    writer.write(b"one")
+    writer.checksum ^= 1
+    writer.commit()
+    with pytest.raises(CorruptFileError, match="trailer does not fit"):
+        snapshots.newest()
+
+
 def _frames(data: bytes) -> Iterator[bytes]:
     position = 16
     while position < len(data):

@@ -165,7 +165,7 @@ def test_a_damaged_or_missing_earlier_segment_is_refused(
     last_of_first = max(start for path, start, _ in places if path == paths[0])
 
     paths[0].write_bytes(whole[: first_end - 10].ljust(len(whole), b"\0"))
-    with pytest.raises(CorruptFileError, match="damaged"):
+    with pytest.raises(CorruptFileError, match="not by being written half"):
         Wal.open(tmp_path, encrypter, segment_bytes=SEGMENT)
 
     paths[0].write_bytes(whole[:last_of_first].ljust(len(whole), b"\0"))
@@ -318,7 +318,10 @@ def file_size_limit() -> Iterator[Callable[[int], None]]:
 
 
 def test_a_full_disk_shows_before_an_append_fails(
-    tmp_path: Path, encrypter: Encrypter, file_size_limit: Callable[[int], None]
+    tmp_path: Path,
+    encrypter: Encrypter,
+    file_size_limit: Callable[[int], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     wal, _, _ = Wal.open(tmp_path, encrypter, segment_bytes=SEGMENT)
     # What is allocated already can be written; a file of a segment's size can't be made.
@@ -330,6 +333,7 @@ def test_a_full_disk_shows_before_an_append_fails(
         wal.sync()
     assert len(list(tmp_path.glob("*.wal"))) == 2
     assert not wal.reserve()
+    assert len([each for each in caplog.messages if "no space left" in each]) == 1
     assert not list(tmp_path.glob("*.tmp"))
     index += 1
     # The current segment still takes entries.
