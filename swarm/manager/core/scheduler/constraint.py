@@ -83,15 +83,15 @@ def parse_all(expressions: Iterable[str]) -> list[Constraint]:
     return [parse(expression) for expression in expressions]
 
 
-def spread_value(descriptor: str, node: Node) -> str:
-    """The value of a preference's label on the node; "" where it has no such label."""
-    return _value_of(_known_key(descriptor, descriptor), node) or ""
+def matches(constraints: Iterable[Constraint], node: Node) -> bool:
+    """Do all of them hold on the node?"""
+    return all(constraint.matches(node) for constraint in constraints)
 
 
 def check_spread(descriptor: str) -> None:
     """A preference can spread over labels. Raises InvalidConstraint."""
     for prefix in (_NODE_LABEL, _ENGINE_LABEL):
-        if descriptor.lower().startswith(prefix) and len(descriptor) > len(prefix):
+        if descriptor.startswith(prefix) and len(descriptor) > len(prefix):
             return
     raise InvalidConstraint(
         f"placement preference 'spread={descriptor}': spread over node.labels.NAME or "

@@ -1,0 +1,8 @@
+"""A request to a Transaction, or to an error that says what to do. Pure.
+
+`service`, `node`, `cluster` build transactions; `resolve` finds what a reference means.
+"""
+
+from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest, refusal
+
+__all__ = ["ErrorCode", "InvalidRequest", "refusal"]

@@ -1,0 +1,47 @@
+"""Why a request can't be done: one line for the user, and a code for the API."""
+
+from enum import Enum
+
+from swarm.api.v1.store_pb2 import (
+    VERDICT_EXISTS,
+    VERDICT_NAME_TAKEN,
+    VERDICT_NOT_FOUND,
+    VERDICT_PORT_TAKEN,
+    VERDICT_STALE_TERM,
+    VERDICT_VERSION,
+    Verdict,
+)
+
+
+class ErrorCode(Enum):
+    INVALID = "invalid"
+    NOT_FOUND = "not found"
+    # Somebody else changed it meanwhile: read again and repeat.
+    CONFLICT = "conflict"
+    ALREADY_EXISTS = "already exists"
+    # Right in itself, but not while things are as they are.
+    FAILED_PRECONDITION = "failed precondition"
+
+
+class InvalidRequest(Exception):  # noqa: N818  # the contract's name
+    """The message is one line, says what is wrong and what to do."""
+
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.INVALID) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+_CODES = {
+    VERDICT_EXISTS: ErrorCode.ALREADY_EXISTS,
+    VERDICT_NOT_FOUND: ErrorCode.NOT_FOUND,
+    VERDICT_VERSION: ErrorCode.CONFLICT,
+    VERDICT_NAME_TAKEN: ErrorCode.ALREADY_EXISTS,
+    VERDICT_PORT_TAKEN: ErrorCode.FAILED_PRECONDITION,
+    VERDICT_STALE_TERM: ErrorCode.CONFLICT,
+}
+
+
+def refusal(verdict: Verdict) -> InvalidRequest:
+    """The error for a transaction that apply refused."""
+    return InvalidRequest(verdict.message, _CODES.get(verdict.code, ErrorCode.CONFLICT))
