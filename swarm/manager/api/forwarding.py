@@ -1,0 +1,88 @@
+"""Changes are made by the leader: a follower passes a request on once, with who asked for it.
+
+A request whose outcome is not known (leadership changed meanwhile) is asked again with its
+request id until the caller's deadline; the store remembers ids, so it takes effect once.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+
+from swarm.manager.api.authorization import FORWARDED_FOR, who_of
+from swarm.manager.api.interceptor import Context
+from swarm.manager.manager import Manager, Unavailable
+
+# For callers without a deadline. swarmctl has its own, and asks other managers too.
+_DEADLINE_S = 15.0
+_ATTEMPT_S = 5.0
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+OpenChannel = Callable[[str], grpc.aio.Channel]
+
+
+class Forwarding:
+    """Runs a change here when this manager leads, else at the leader."""
+
+    def __init__(self, manager: Manager, open_channel: OpenChannel) -> None:
+        self.manager = manager
+        self._open_channel = open_channel
+        self._channel: tuple[str, grpc.aio.Channel] | None = None
+
+    async def on_leader(
+        self,
+        context: Context,
+        request: Request,
+        here: Callable[[Request, str], Awaitable[Response]],
+        there: Callable[[grpc.aio.Channel], Callable[..., Awaitable[Response]]],
+    ) -> Response:
+        """`here(request, who)` performs it on the leader; `there(channel)` gives the same method
+        of another manager."""
+        who, forwarded = who_of(context)
+        deadline = time.monotonic() + min(context.time_remaining() or _DEADLINE_S, 3600.0)
+        while True:
+            try:
+                if self.manager.core.leads_and_knows:
+                    return await here(request, who)
+                if forwarded:
+                    # Its sender knows better now, or soon: no second hop.
+                    raise Unavailable(self.manager.no_leader_message())
+                return await self._forward(request, who, there, deadline)
+            except Unavailable:
+                if forwarded or time.monotonic() + 0.2 > deadline:
+                    raise
+            await self.manager.role_change(0.1)
+
+    async def _forward(
+        self,
+        request: object,
+        who: str,
+        there: Callable[[grpc.aio.Channel], Callable[..., Awaitable[Response]]],
+        deadline: float,
+    ) -> Response:
+        address = self.manager.leader_address()
+        if not address or self.manager.leading:
+            raise Unavailable(self.manager.no_leader_message())
+        method = there(await self._channel_to(address))
+        timeout_s = max(0.1, min(_ATTEMPT_S, deadline - time.monotonic()))
+        try:
+            return await method(request, metadata=((FORWARDED_FOR, who),), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise Unavailable(error.details() or self.manager.no_leader_message()) from None
+            raise
+
+    async def _channel_to(self, address: str) -> grpc.aio.Channel:
+        if self._channel is None or self._channel[0] != address:
+            await self.reconnect()
+            self._channel = (address, self._open_channel(address))
+        return self._channel[1]
+
+    async def reconnect(self) -> None:
+        """Drop the connection: the leader or this node's certificate changed."""
+        if self._channel is not None:
+            channel, self._channel = self._channel[1], None
+            await channel.close()

@@ -1,0 +1,178 @@
+"""How machines become nodes: the join listener, and certificates for those that are.
+
+The join listener is open to whoever reaches the port, so it is limited in size and rate, and
+gives away nothing but the root certificate until a token's secret is shown.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import grpc.aio
+
+from swarm.api.v1.cluster_pb2 import Cluster
+from swarm.api.v1.dispatcher_pb2 import ManagerAddress
+from swarm.api.v1.join_pb2 import (
+    JoinClusterRequest,
+    JoinClusterResponse,
+    RenewCertificateRequest,
+    RenewCertificateResponse,
+    RootCertificateRequest,
+    RootCertificateResponse,
+)
+from swarm.api.v1.join_pb2_grpc import CertificatesServicer, JoinServicer, JoinStub
+from swarm.api.v1.node_pb2 import NODE_ROLE_MANAGER, NODE_ROLE_WORKER, Node, NodeRole
+from swarm.api.v1.store_pb2 import Transaction
+from swarm.manager.api.authorization import caller_of
+from swarm.manager.api.interceptor import Context
+from swarm.manager.api.requests import ControlRequests
+from swarm.manager.core.store import View
+from swarm.manager.core.validate import ErrorCode, InvalidRequest, node
+from swarm.manager.manager import Manager, Unavailable
+from swarm.security.certificates import KeyPair, issue_node_certificate, node_id_of
+from swarm.security.errors import AccessDenied
+from swarm.security.roles import Role
+from swarm.security.tokens import tokens_equal
+
+log = logging.getLogger(__name__)
+
+# Joins a second on one manager, and how many may come at once.
+_RATE = 20.0
+_BURST = 40.0
+_PASSED_ON = "swarm-passed-on"
+
+OpenChannel = Callable[[str], grpc.aio.Channel]
+
+
+class RateLimit:
+    """A token bucket over all callers: an open port must not cost the manager its loop."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._left, self._at = burst, time.monotonic()
+
+    def take(self) -> None:
+        now = time.monotonic()
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            raise Unavailable("too many join requests at once; try again in a moment")
+        self._left -= 1
+
+
+class JoinApi(ControlRequests, JoinServicer):
+    """`open_join_channel` reaches another manager's join listener, with its root known."""
+
+    open_join_channel: OpenChannel
+    limit: RateLimit = RateLimit(_RATE, _BURST)
+
+    async def GetRootCertificate(  # type: ignore[override]
+        self, request: RootCertificateRequest, context: Context
+    ) -> RootCertificateResponse:
+        self.limit.take()
+        return RootCertificateResponse(certificate_pem=self._cluster().root_certificate_pem)
+
+    async def JoinCluster(  # type: ignore[override]
+        self, request: JoinClusterRequest, context: Context
+    ) -> JoinClusterResponse:
+        self.limit.take()
+        if self.manager.core.leads_and_knows:
+            return await self._join(request)
+        passed_on = _PASSED_ON in dict(context.invocation_metadata() or ())
+        member = self.manager.store.member(self.manager.core.leader)
+        if passed_on or member is None:
+            raise Unavailable(self.manager.no_leader_message())
+        async with self.open_join_channel(member.join_address) as channel:
+            stub = JoinStub(channel)
+            return await stub.JoinCluster(request, timeout=10, metadata=((_PASSED_ON, "1"),))
+
+    async def _join(self, request: JoinClusterRequest) -> JoinClusterResponse:
+        cluster = self._cluster()
+        role = _role_of_token(request.token, cluster)
+        node_id = node_id_of(request.csr_pem)
+        if self.manager.store.node(node_id) is None:
+            await self.commit("", lambda: self._node(request, node_id, role))
+        certificate = issue(cluster, request.csr_pem, node_id, role)
+        log.info("node %s (%s) joined", node_id, request.description.hostname)
+        return JoinClusterResponse(
+            node_id=node_id,
+            cluster_id=cluster.id,
+            role=role,
+            certificate_pem=certificate,
+            root_certificate_pem=cluster.root_certificate_pem,
+            managers=manager_addresses(self.manager.store),
+        )
+
+    def _node(
+        self, request: JoinClusterRequest, node_id: str, role: NodeRole.ValueType
+    ) -> Transaction:
+        return node.join(
+            self.manager.store,
+            node_id,
+            role,
+            request.description,
+            request.availability,
+            request.address,
+            time.time_ns(),
+        )
+
+    def _cluster(self) -> Cluster:
+        cluster = self.manager.store.cluster()
+        if cluster is None:
+            raise Unavailable("this manager has not caught up with the cluster yet; try again")
+        return cluster
+
+
+class CertificatesApi(CertificatesServicer):
+    """Any manager signs: the root's key is in the store. The role is the one stored there."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    async def RenewCertificate(  # type: ignore[override]
+        self, request: RenewCertificateRequest, context: Context
+    ) -> RenewCertificateResponse:
+        await self._manager.read(5.0)
+        store = self._manager.store
+        found: Node | None = store.node(caller_of(context).node_id)
+        cluster = store.cluster()
+        if found is None or cluster is None:
+            raise InvalidRequest("this node was removed from the swarm", ErrorCode.NOT_FOUND)
+        return RenewCertificateResponse(
+            role=found.role,
+            certificate_pem=issue(cluster, request.csr_pem, found.id, found.role),
+            root_certificate_pem=cluster.root_certificate_pem,
+        )
+
+
+def issue(cluster: Cluster, csr_pem: bytes, node_id: str, role: NodeRole.ValueType) -> bytes:
+    """A node certificate with the cluster's lifetime. SecurityError for a bad request."""
+    return issue_node_certificate(
+        KeyPair(cluster.root_certificate_pem, cluster.secrets.root_key_pem),
+        csr_pem,
+        node_id=node_id,
+        cluster_id=cluster.id,
+        role=Role.MANAGER if role == NODE_ROLE_MANAGER else Role.WORKER,
+        now=datetime.now(UTC),
+        lifetime=timedelta(microseconds=cluster.spec.certificate_expiry_ns / 1e3),
+    )
+
+
+def manager_addresses(view: View) -> list[ManagerAddress]:
+    return [
+        ManagerAddress(node_id=m.node_id, address=m.address)
+        for m in view.members()
+        if not m.removed and not m.learner
+    ]
+
+
+def _role_of_token(token: str, cluster: Cluster) -> NodeRole.ValueType:
+    if tokens_equal(token, cluster.secrets.manager_token):
+        return NODE_ROLE_MANAGER
+    if tokens_equal(token, cluster.secrets.worker_token):
+        return NODE_ROLE_WORKER
+    raise AccessDenied(
+        "the join token is not valid: it may have been rotated; "
+        "`swarmctl join-token worker` on a manager prints the current one"
+    )

@@ -1,0 +1,86 @@
+"""Raft's messages and snapshots from other managers."""
+
+from collections.abc import AsyncIterator
+
+from swarm.api.v1.raft_pb2 import (
+    Message,
+    RaftBatch,
+    RaftStreamSummary,
+    SnapshotChunk,
+    SnapshotReceipt,
+)
+from swarm.api.v1.raft_pb2_grpc import RaftServicer
+from swarm.api.v1.store_pb2 import SnapshotPiece
+from swarm.manager.api.authorization import caller_of
+from swarm.manager.api.interceptor import Context
+from swarm.manager.core.store import Restoration, Store
+from swarm.manager.core.validate import ErrorCode, InvalidRequest
+from swarm.manager.manager import Manager
+from swarm.manager.snapshots import SnapshotWriter
+from swarm.manager.transport import RAFT_ID_METADATA
+
+
+class RaftApi(RaftServicer):
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    async def Stream(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[RaftBatch], context: Context
+    ) -> RaftStreamSummary:
+        sender = self._sender(context)
+        async for batch in request_iterator:
+            # A stream speaks for its own member alone, and for no longer than it is one.
+            self._check_member(sender, context)
+            self._manager.received([m for m in batch.messages if m.from_ == sender])
+        return RaftStreamSummary()
+
+    async def SendSnapshot(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[SnapshotChunk], context: Context
+    ) -> SnapshotReceipt:
+        """Write it down and read it into fresh tables, piece by piece, then hand both over."""
+        sender = self._sender(context)
+        first = await anext(aiter(request_iterator))
+        message: Message = first.message
+        if message.from_ != sender:
+            raise InvalidRequest("the snapshot is not the caller's", ErrorCode.INVALID)
+        disk = self._manager.disk
+        writer = await disk.on_snapshot_thread(disk.begin_snapshot, message.snapshot)
+        try:
+            store = await self._receive(request_iterator, writer)
+        except BaseException:
+            writer.discard()
+            raise
+        self._manager.received_snapshot(message, store)
+        return SnapshotReceipt(accepted=True)
+
+    async def _receive(self, chunks: AsyncIterator[SnapshotChunk], writer: SnapshotWriter) -> Store:
+        restoration = Restoration()
+        on_thread = self._manager.disk.on_snapshot_thread
+        async for chunk in chunks:
+            if chunk.last:
+                await on_thread(writer.commit, chunk.checksum)
+                return restoration.finish()
+            await on_thread(writer.write, chunk.data)
+            restoration.add(SnapshotPiece.FromString(chunk.data))
+        raise InvalidRequest("the snapshot's end is missing", ErrorCode.INVALID)
+
+    def _sender(self, context: Context) -> int:
+        metadata = dict(context.invocation_metadata() or ())
+        sender = int(metadata.get(RAFT_ID_METADATA, "0"))
+        self._check_member(sender, context)
+        return sender
+
+    def _check_member(self, sender: int, context: Context) -> None:
+        """A member that was removed is told so, by a word that its transport knows."""
+        member = self._manager.store.member(sender)
+        if member is None:
+            return  # this manager is new and knows nobody yet; Raft ignores strangers itself
+        if member.removed:
+            raise InvalidRequest(
+                "removed: this manager is not a member of the Raft group any more",
+                ErrorCode.FAILED_PRECONDITION,
+            )
+        if member.node_id != caller_of(context).node_id:
+            raise InvalidRequest(
+                "this raft id belongs to another node", ErrorCode.FAILED_PRECONDITION
+            )

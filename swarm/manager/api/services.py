@@ -1,0 +1,89 @@
+"""Services, as users ask for them."""
+
+import secrets
+import time
+
+from swarm.api.v1 import control_pb2 as pb
+from swarm.api.v1.control_pb2_grpc import ControlStub
+from swarm.api.v1.store_pb2 import Transaction
+from swarm.manager.api.interceptor import Context
+from swarm.manager.api.requests import ControlRequests, RequestIds
+from swarm.manager.api.views import service_view
+from swarm.manager.core.validate import resolve, service
+
+
+class ServiceMethods(ControlRequests):
+    async def CreateService(
+        self, request: pb.CreateServiceRequest, context: Context
+    ) -> pb.CreateServiceResponse:
+        return await self.forwarding.on_leader(
+            context, request, self._create, lambda channel: ControlStub(channel).CreateService
+        )
+
+    async def GetService(
+        self, request: pb.GetServiceRequest, context: Context
+    ) -> pb.GetServiceResponse:
+        await self.read(context)
+        found = resolve.service(self.manager.store, request.reference)
+        return pb.GetServiceResponse(service=service_view(found, self.manager.store))
+
+    async def ListServices(
+        self, request: pb.ListServicesRequest, context: Context
+    ) -> pb.ListServicesResponse:
+        await self.read(context)
+        store = self.manager.store
+        return pb.ListServicesResponse(services=[service_view(s, store) for s in store.services()])
+
+    async def UpdateService(
+        self, request: pb.UpdateServiceRequest, context: Context
+    ) -> pb.UpdateServiceResponse:
+        return await self.forwarding.on_leader(
+            context, request, self._update, lambda channel: ControlStub(channel).UpdateService
+        )
+
+    async def RemoveService(
+        self, request: pb.RemoveServiceRequest, context: Context
+    ) -> pb.RemoveServiceResponse:
+        return await self.forwarding.on_leader(
+            context, request, self._remove, lambda channel: ControlStub(channel).RemoveService
+        )
+
+    async def _create(self, request: pb.CreateServiceRequest, who: str) -> pb.CreateServiceResponse:
+        request_id = request.request_id or secrets.token_hex(16)
+
+        def build() -> Transaction:
+            ids = RequestIds(request_id)
+            return service.create(self.manager.store, request.spec, ids, time.time_ns(), who)
+
+        await self.commit(request_id, build)
+        return pb.CreateServiceResponse(service=self._view(RequestIds(request_id).new()))
+
+    async def _update(self, request: pb.UpdateServiceRequest, who: str) -> pb.UpdateServiceResponse:
+        def build() -> Transaction:
+            return service.update(
+                self.manager.store,
+                request.service_id,
+                request.version,
+                request.spec,
+                time.time_ns(),
+                who,
+            )
+
+        await self.commit(request.request_id, build)
+        return pb.UpdateServiceResponse(service=self._view(request.service_id))
+
+    async def _remove(self, request: pb.RemoveServiceRequest, who: str) -> pb.RemoveServiceResponse:
+        if self.is_done(request.request_id):
+            return pb.RemoveServiceResponse(service_id=request.reference)
+        service_id = resolve.service(self.manager.store, request.reference).id
+
+        def build() -> Transaction:
+            return service.remove(self.manager.store, service_id, who)
+
+        await self.commit(request.request_id, build)
+        return pb.RemoveServiceResponse(service_id=service_id)
+
+    def _view(self, service_id: str) -> pb.ServiceView:
+        """As it is now; empty if it was removed in the meantime."""
+        found = self.manager.store.service(service_id)
+        return pb.ServiceView() if found is None else service_view(found, self.manager.store)

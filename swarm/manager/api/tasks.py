@@ -1,0 +1,83 @@
+"""Tasks, and the logs of services and tasks."""
+
+from collections.abc import AsyncIterator, Iterable
+
+from swarm.api.v1 import control_pb2 as pb
+from swarm.api.v1.task_pb2 import TASK_STATE_ASSIGNED, Task
+from swarm.manager.api.interceptor import Context
+from swarm.manager.api.requests import ControlRequests
+from swarm.manager.api.views import task_view
+from swarm.manager.core.validate import InvalidRequest, resolve
+from swarm.manager.logs import LogBroker
+
+
+class TaskMethods(ControlRequests):
+    logs: LogBroker
+
+    async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
+        await self.read(context)
+        found = resolve.task(self.manager.store, request.reference)
+        return pb.GetTaskResponse(task=task_view(found, self.manager.store))
+
+    async def ListTasks(
+        self, request: pb.ListTasksRequest, context: Context
+    ) -> pb.ListTasksResponse:
+        await self.read(context)
+        store = self.manager.store
+        return pb.ListTasksResponse(tasks=[task_view(t, store) for t in self._tasks(request)])
+
+    async def ServiceLogs(
+        self, request: pb.ServiceLogsRequest, context: Context
+    ) -> AsyncIterator[pb.ServiceLogsResponse]:
+        """Lines of all tasks as they come; what is missing becomes a warning, not a failure."""
+        await self.read(context)
+        tasks = self._logged(request.references)
+        heard_of: set[str] = set()
+        async for batch in self.logs.everywhere(tasks, request.options):
+            heard_of.update(line.task_id for line in batch.lines)
+            warnings = [batch.error] if batch.error else []
+            if batch.lines or warnings:
+                yield pb.ServiceLogsResponse(lines=batch.lines, warnings=warnings)
+        warnings = self._missing(tasks, heard_of)
+        if warnings:
+            yield pb.ServiceLogsResponse(warnings=warnings)
+
+    def _tasks(self, request: pb.ListTasksRequest) -> Iterable[Task]:
+        """The narrower of the two indexes, then the other condition."""
+        store = self.manager.store
+        services, nodes = set(request.service_ids), set(request.node_ids)
+        if services:
+            found = (task for sid in request.service_ids for task in store.tasks_of_service(sid))
+            return (task for task in found if not nodes or task.node_id in nodes)
+        if nodes:
+            return (task for nid in request.node_ids for task in store.tasks_of_node(nid))
+        return store.tasks()
+
+    def _logged(self, references: Iterable[str]) -> list[Task]:
+        store = self.manager.store
+        tasks: list[Task] = []
+        for reference in references:
+            try:
+                tasks.extend(store.tasks_of_service(resolve.service(store, reference).id))
+            except InvalidRequest as no_service:
+                try:
+                    tasks.append(resolve.task(store, reference))
+                except InvalidRequest:
+                    raise no_service from None
+        return [task for task in tasks if task.node_id]
+
+    def _missing(self, tasks: Iterable[Task], heard_of: set[str]) -> list[str]:
+        """Nodes that have tasks that ran, and whose agent no manager could ask."""
+        store = self.manager.store
+        silent = {
+            task.node_id
+            for task in tasks
+            if task.id not in heard_of and task.status.state > TASK_STATE_ASSIGNED
+        }
+        warnings: list[str] = []
+        for node_id in sorted(silent):
+            node = store.node(node_id)
+            if node is None or not self.manager.core.is_up(node_id):
+                name = node.description.hostname if node is not None else node_id
+                warnings.append(f"logs of tasks on node {name} are missing: it can't be reached")
+        return warnings

@@ -1,0 +1,97 @@
+"""Stored objects as users see them: with what is computed when asked, without what is secret."""
+
+from swarm.api.v1.cluster_pb2 import Cluster
+from swarm.api.v1.control_pb2 import (
+    REACHABILITY_REACHABLE,
+    REACHABILITY_UNKNOWN,
+    REACHABILITY_UNREACHABLE,
+    ClusterView,
+    ManagerView,
+    NodeView,
+    ServiceView,
+    TaskView,
+)
+from swarm.api.v1.node_pb2 import (
+    NODE_ROLE_MANAGER,
+    Member,
+    Node,
+)
+from swarm.api.v1.service_pb2 import Service
+from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
+from swarm.manager.core.manager import ManagerCore
+from swarm.manager.core.store import View
+
+
+def node_view(node: Node, core: ManagerCore) -> NodeView:
+    member = _member_of(core.store, node.id)
+    if member is None:
+        return NodeView(node=node)
+    return NodeView(node=node, manager=manager_view(member, core))
+
+
+def manager_view(member: Member, core: ManagerCore) -> ManagerView:
+    """Reachability as the leader knows it; a follower knows of itself and the leader only."""
+    reachable = core.reachable_members()
+    if reachable is None:
+        known = member.raft_id in (core.raft_id, core.leader)
+        reachability = REACHABILITY_REACHABLE if known else REACHABILITY_UNKNOWN
+    elif member.raft_id in reachable:
+        reachability = REACHABILITY_REACHABLE
+    else:
+        reachability = REACHABILITY_UNREACHABLE
+    return ManagerView(
+        leader=member.raft_id == core.leader,
+        reachability=reachability,
+        address=member.join_address,
+        learner=member.learner,
+    )
+
+
+def service_view(service: Service, view: View) -> ServiceView:
+    answer = ServiceView(
+        service=service,
+        spec=view.spec(service.id, service.revision),
+        running_tasks=sum(
+            task.status.state == TASK_STATE_RUNNING and task.desired_state <= TASK_STATE_RUNNING
+            for task in view.tasks_of_service(service.id)
+        ),
+    )
+    if service.previous_revision:
+        previous = view.spec(service.id, service.previous_revision)
+        if previous is not None:
+            answer.previous_spec.CopyFrom(previous)
+    if answer.spec.HasField("replicated"):
+        answer.desired_tasks = answer.spec.replicated.replicas
+    else:
+        # As Docker counts a global service: the tasks that are wanted now.
+        answer.desired_tasks = sum(
+            task.desired_state <= TASK_STATE_RUNNING for task in view.tasks_of_service(service.id)
+        )
+    return answer
+
+
+def task_view(task: Task, view: View) -> TaskView:
+    return TaskView(task=task, spec=view.spec(task.service_id, task.revision))
+
+
+def cluster_view(cluster: Cluster, core: ManagerCore) -> ClusterView:
+    leader = core.store.member(core.leader)
+    nodes = list(core.store.nodes())
+    return ClusterView(
+        cluster=without_secrets(cluster),
+        managers=sum(node.role == NODE_ROLE_MANAGER for node in nodes),
+        nodes=len(nodes),
+        leader_node_id=leader.node_id if leader is not None else "",
+    )
+
+
+def without_secrets(cluster: Cluster) -> Cluster:
+    public = Cluster()
+    public.CopyFrom(cluster)
+    public.ClearField("secrets")
+    return public
+
+
+def _member_of(view: View, node_id: str) -> Member | None:
+    members = [m for m in view.members() if m.node_id == node_id and not m.removed]
+    return members[-1] if members else None

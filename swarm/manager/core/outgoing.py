@@ -1,0 +1,89 @@
+"""What a manager heard from its agents and still has to tell the leader.
+
+Kept until it is of no use: a heartbeat until the next flush, a status until the store has it.
+Only the latest status per task counts.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from swarm.api.v1.dispatcher_pb2 import TaskStatusUpdate
+from swarm.api.v1.managers_pb2 import HeardNode, RelayBatch
+from swarm.api.v1.node_pb2 import NodeDescription
+
+# Statuses relayed but not yet in the store are told again after this long: the relay, or the
+# leader's proposal, may have been lost.
+REPEAT_S = 1.0
+
+
+@dataclass(slots=True)
+class _Heard:
+    at: float
+    description: NodeDescription | None = None
+    address: str = ""
+    goodbye: bool = False
+
+
+@dataclass(slots=True)
+class Outgoing:
+    _heard: dict[str, _Heard] = field(default_factory=dict[str, _Heard])
+    _statuses: dict[str, TaskStatusUpdate] = field(default_factory=dict[str, TaskStatusUpdate])
+    _told: dict[str, tuple[TaskStatusUpdate, float]] = field(
+        default_factory=dict[str, tuple[TaskStatusUpdate, float]]
+    )
+
+    def heard(
+        self,
+        node_id: str,
+        now: float,
+        description: NodeDescription | None = None,
+        address: str = "",
+        *,
+        goodbye: bool = False,
+    ) -> None:
+        earlier = self._heard.get(node_id)
+        if earlier is not None:
+            description = description or earlier.description
+            address = address or earlier.address
+        self._heard[node_id] = _Heard(now, description, address, goodbye)
+
+    def statuses(self, updates: Iterable[TaskStatusUpdate]) -> None:
+        for update in updates:
+            self._statuses[update.task_id] = update
+            self._told.pop(update.task_id, None)
+
+    def in_store(self, task_id: str) -> None:
+        """The store has this task's latest status, or the task is gone."""
+        self._statuses.pop(task_id, None)
+        self._told.pop(task_id, None)
+
+    def take(self, now: float) -> RelayBatch | None:
+        """What is to be told now."""
+        for task_id, (update, at) in list(self._told.items()):
+            if now - at < REPEAT_S:
+                break
+            del self._told[task_id]
+            self._statuses.setdefault(task_id, update)
+        if not self._heard and not self._statuses:
+            return None
+        batch = RelayBatch(statuses=self._statuses.values())
+        for node_id, heard in self._heard.items():
+            batch.nodes.append(
+                HeardNode(
+                    node_id=node_id,
+                    age_ns=int((now - heard.at) * 1e9),
+                    description=heard.description,
+                    address=heard.address,
+                    goodbye=heard.goodbye,
+                )
+            )
+        self._told |= {task_id: (update, now) for task_id, update in self._statuses.items()}
+        self._statuses = {}
+        self._heard = {}
+        return batch
+
+    def leader_changed(self) -> None:
+        """The new one was told nothing."""
+        for task_id, (update, _) in self._told.items():
+            self._statuses.setdefault(task_id, update)
+        self._told.clear()

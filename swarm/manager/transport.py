@@ -1,0 +1,218 @@
+"""Raft's messages between managers: one stream a peer, batches on it, bounded outboxes.
+
+A message may be lost: Raft repeats what matters. So a full outbox drops, and says so; nothing
+ever waits for a peer. Death is judged by Raft's own silence, never by gRPC.
+"""
+
+import asyncio
+import logging
+import zlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import grpc
+import grpc.aio
+
+from swarm.api.v1.node_pb2 import Member
+from swarm.api.v1.raft_pb2 import Message, RaftBatch, RaftStreamSummary, SnapshotChunk
+from swarm.api.v1.raft_pb2_grpc import RaftStub
+
+log = logging.getLogger(__name__)
+
+_OUTBOX_MESSAGES_MAX = 4_096
+_OUTBOX_BYTES_MAX = 16 << 20
+_BATCH_BYTES = 2 << 20
+_BACKOFF_FIRST_S = 0.1
+_BACKOFF_MAX_S = 1.0
+_SNAPSHOT_TIMEOUT_S = 600.0
+
+# Which raft id is calling: checked against the members and the certificate.
+RAFT_ID_METADATA = "swarm-raft-id"
+
+OpenChannel = Callable[[str], grpc.aio.Channel]
+
+
+@dataclass(slots=True)
+class _Outbox:
+    messages: deque[Message] = field(default_factory=deque[Message])
+    size_bytes: int = 0
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, message: Message) -> bool:
+        size = message.ByteSize()
+        full = (
+            len(self.messages) >= _OUTBOX_MESSAGES_MAX or self.size_bytes + size > _OUTBOX_BYTES_MAX
+        )
+        if full:
+            return False
+        self.messages.append(message)
+        self.size_bytes += size
+        self.filled.set()
+        return True
+
+    async def take(self) -> RaftBatch:
+        """All that waits, up to a batch's size."""
+        while not self.messages:
+            self.filled.clear()
+            await self.filled.wait()
+        batch = RaftBatch()
+        taken = 0
+        while self.messages and taken < _BATCH_BYTES:
+            message = self.messages.popleft()
+            size = message.ByteSize()
+            self.size_bytes -= size
+            taken += size
+            batch.messages.append(message)
+        return batch
+
+    def clear(self) -> None:
+        self.messages.clear()
+        self.size_bytes = 0
+
+
+class _Peer:
+    def __init__(self, member: Member, transport: "Transport") -> None:
+        self.raft_id = member.raft_id
+        self.address = member.address
+        self.outbox = _Outbox()
+        self._transport = transport
+        self._channel: grpc.aio.Channel | None = None
+        self._task = asyncio.create_task(self._run(), name=f"raft-peer-{member.raft_id}")
+
+    def channel(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            self._channel = self._transport.open_channel(self.address)
+        return self._channel
+
+    async def _run(self) -> None:
+        backoff_s = _BACKOFF_FIRST_S
+        while True:
+            try:
+                await self._stream()
+                backoff_s = _BACKOFF_FIRST_S
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                    self._transport.refused(self.raft_id, error.details() or "")
+            self._transport.unreachable(self.raft_id)
+            self.outbox.clear()
+            await self._drop_channel()
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
+
+    async def _stream(self) -> None:
+        metadata = ((RAFT_ID_METADATA, str(self._transport.raft_id)),)
+        call = RaftStub(self.channel()).Stream(metadata=metadata)
+        ended = asyncio.ensure_future(call.wait_for_connection())
+        try:
+            await ended
+            sending = asyncio.ensure_future(self._send_batches(call))
+            ended = asyncio.ensure_future(call.code())
+            done, _ = await asyncio.wait({sending, ended}, return_when=asyncio.FIRST_COMPLETED)
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            if ended in done:
+                raise grpc.aio.AioRpcError(
+                    ended.result(),
+                    grpc.aio.Metadata(),
+                    grpc.aio.Metadata(),
+                    details=await call.details(),
+                )
+        finally:
+            ended.cancel()
+            call.cancel()
+
+    async def _send_batches(
+        self, call: "grpc.aio.StreamUnaryCall[RaftBatch, RaftStreamSummary]"
+    ) -> None:
+        while True:
+            await call.write(await self.outbox.take())
+
+    async def _drop_channel(self) -> None:
+        if self._channel is not None:
+            channel, self._channel = self._channel, None
+            await channel.close()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._drop_channel()
+
+
+class Transport:
+    """Outgoing messages. `unreachable` is called when messages to a peer were lost, `refused`
+    when a peer says why it does not take ours."""
+
+    def __init__(
+        self,
+        raft_id: int,
+        open_channel: OpenChannel,
+        unreachable: Callable[[int], None],
+        refused: Callable[[int, str], None],
+    ) -> None:
+        self.raft_id = raft_id
+        self.open_channel = open_channel
+        self.unreachable = unreachable
+        self.refused = refused
+        self._peers: dict[int, _Peer] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def set_members(self, members: Iterable[Member]) -> None:
+        """Talk to these; a peer whose address changed gets a new connection."""
+        wanted = {m.raft_id: m for m in members if not m.removed and m.raft_id != self.raft_id}
+        for raft_id, peer in list(self._peers.items()):
+            if raft_id not in wanted or wanted[raft_id].address != peer.address:
+                del self._peers[raft_id]
+                self._close_later(peer)
+        for raft_id, member in wanted.items():
+            if raft_id not in self._peers:
+                self._peers[raft_id] = _Peer(member, self)
+
+    def reconnect(self) -> None:
+        """Use the node's new certificate from now on."""
+        members = [Member(raft_id=p.raft_id, address=p.address) for p in self._peers.values()]
+        self.set_members(())
+        self.set_members(members)
+
+    def send(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            peer = self._peers.get(message.to)
+            if peer is not None and not peer.outbox.put(message):
+                self.unreachable(message.to)
+
+    async def send_snapshot(self, message: Message, pieces: Iterator[bytes]) -> bool:
+        """Stream a snapshot; True when the peer has it, durable."""
+        peer = self._peers.get(message.to)
+        if peer is None:
+            return False
+        metadata = ((RAFT_ID_METADATA, str(self.raft_id)),)
+        try:
+            receipt = await RaftStub(peer.channel()).SendSnapshot(
+                _snapshot_chunks(message, pieces), metadata=metadata, timeout=_SNAPSHOT_TIMEOUT_S
+            )
+        except grpc.aio.AioRpcError as error:
+            log.info("snapshot to manager %d: %s", message.to, error.details())
+            return False
+        return receipt.accepted
+
+    def _close_later(self, peer: _Peer) -> None:
+        task = asyncio.create_task(peer.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        self.set_members(())
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+
+async def _snapshot_chunks(
+    message: Message, pieces: Iterator[bytes]
+) -> AsyncIterator[SnapshotChunk]:
+    """The file's pieces, read in a thread: neither the loop nor memory is held up."""
+    checksum = 0
+    yield SnapshotChunk(message=message)
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        checksum = zlib.crc32(piece, checksum)
+        yield SnapshotChunk(data=piece)
+    yield SnapshotChunk(last=True, checksum=checksum)

@@ -1,0 +1,130 @@
+"""swarmd's settings: flags over environment over configuration file over defaults.
+
+The file is TOML with the flags' names (`listen-addr = "10.0.0.1"`, `label = ["zone=a"]`), the
+variables are SWARMD_LISTEN_ADDR and so on.
+"""
+
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+RUNTIMES = ("auto", "docker", "oci", "process")
+
+
+class ConfigError(Exception):
+    """One line: which setting, what is wrong with it, what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Addresses are HOST, HOST:PORT or an interface's name; see `addresses`."""
+
+    state_dir: Path
+    socket: Path
+    listen_addr: str = "0.0.0.0:2377"
+    advertise_addr: str = ""
+    hostname: str = ""
+    runtime: str = "auto"
+    label: tuple[str, ...] = ()
+    log_level: str = "info"
+    # Raft's clock, in ticks of 100 ms.
+    election_ticks: int = 7
+    heartbeat_ticks: int = 1
+    # What to report instead of what the machine has; 0 for what it has.
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def default_state_dir() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/swarm")
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "swarm"
+
+
+def default_socket() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/run/swarm/swarmd.sock")
+    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+    return (Path(runtime_dir) / "swarm" if runtime_dir else default_state_dir()) / "swarmd.sock"
+
+
+def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> NodeConfig:
+    """Merge the sources. `flags` holds those that were given. ConfigError, OSError."""
+    names = {f.name for f in fields(NodeConfig)} - {"labels"}
+    values: dict[str, Any] = {}
+    path = flags.get("config") or environment.get("SWARMD_CONFIG")
+    if path:
+        values |= _read_file(Path(path), names)
+    for name in names:
+        text = environment.get(f"SWARMD_{name.upper()}")
+        if text is not None:
+            values[name] = text.split(",") if name == "label" else text
+    values |= {name: value for name, value in flags.items() if name in names}
+    return _checked(values)
+
+
+def _read_file(path: Path, names: set[str]) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"configuration file {path} is not there") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    values = {key.replace("-", "_"): value for key, value in content.items()}
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise ConfigError(f"{path}: unknown setting '{unknown[0].replace('_', '-')}'")
+    return values
+
+
+def _checked(values: dict[str, Any]) -> NodeConfig:
+    runtime = str(values.get("runtime", "auto"))
+    if runtime not in RUNTIMES:
+        raise ConfigError(f"runtime '{runtime}': takes one of {', '.join(RUNTIMES)}")
+    level = str(values.get("log_level", "info"))
+    if level not in ("debug", "info", "warning", "error"):
+        raise ConfigError(f"log-level '{level}': takes debug, info, warning or error")
+    election = _number(values, "election_ticks", 7)
+    heartbeat = _number(values, "heartbeat_ticks", 1)
+    if not 1 <= heartbeat < election:
+        raise ConfigError("heartbeat-ticks must be at least 1 and below election-ticks")
+    labels = tuple(values.get("label", ()))
+    return NodeConfig(
+        state_dir=Path(values.get("state_dir") or default_state_dir()).absolute(),
+        socket=Path(values.get("socket") or default_socket()).absolute(),
+        listen_addr=str(values.get("listen_addr") or "0.0.0.0:2377"),
+        advertise_addr=str(values.get("advertise_addr") or ""),
+        hostname=str(values.get("hostname") or socket.gethostname()),
+        runtime=runtime,
+        label=labels,
+        log_level=level,
+        election_ticks=election,
+        heartbeat_ticks=heartbeat,
+        cpus=float(values.get("cpus") or 0),
+        memory_bytes=_number(values, "memory_bytes", 0),
+        labels=_labels(labels),
+    )
+
+
+def _number(values: Mapping[str, Any], name: str, default: int) -> int:
+    try:
+        return int(values.get(name, default))
+    except (TypeError, ValueError):
+        flag = name.replace("_", "-")
+        raise ConfigError(f"{flag} '{values[name]}': takes a whole number") from None
+
+
+def _labels(texts: tuple[str, ...]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        if not key:
+            raise ConfigError(f"label '{text}': takes KEY=VALUE")
+        labels[key] = value
+    return labels

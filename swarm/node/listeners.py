@@ -1,0 +1,147 @@
+"""The gRPC servers of a node: the unix socket, and on a manager the two ports.
+
+Small keepalives and frame limits are set once, here: a stream that a cut cable left open must
+not be believed for minutes.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from swarm.api.v1.control_pb2_grpc import add_ControlServicer_to_server
+from swarm.api.v1.daemon_pb2_grpc import DaemonServicer, add_DaemonServicer_to_server
+from swarm.api.v1.dispatcher_pb2_grpc import add_DispatcherServicer_to_server
+from swarm.api.v1.join_pb2_grpc import (
+    add_CertificatesServicer_to_server,
+    add_JoinServicer_to_server,
+)
+from swarm.api.v1.managers_pb2_grpc import add_ManagersServicer_to_server
+from swarm.api.v1.raft_pb2_grpc import add_RaftServicer_to_server
+from swarm.manager.api.control import ControlApi
+from swarm.manager.api.dispatcher import DispatcherApi
+from swarm.manager.api.interceptor import Interceptor
+from swarm.manager.api.join import CertificatesApi, JoinApi
+from swarm.manager.api.managers import ManagersApi
+from swarm.manager.api.raft import RaftApi
+from swarm.node.addresses import Addresses, join_host_port
+
+log = logging.getLogger(__name__)
+
+_MESSAGE_BYTES_MAX = 32 << 20
+_JOIN_MESSAGE_BYTES_MAX = 64 << 10
+_JOIN_CALLS_MAX = 32
+
+_SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+# DESIGN: reconnect backoff 100 ms to 1 s.
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Connections are the caller's own: closing one must not leave another half dead.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class ListenError(Exception):
+    """One line: which address can't be listened on, and what to do."""
+
+
+async def serve_socket(
+    path: Path,
+    credentials: grpc.ServerCredentials,
+    interceptor: Interceptor,
+    daemon: DaemonServicer,
+    control: object,
+) -> grpc.aio.Server:
+    """The local daemon's socket: 0660, so that its group may use it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    server = grpc.aio.server(interceptors=(interceptor,), options=_SERVER_OPTIONS)
+    add_DaemonServicer_to_server(daemon, server)
+    add_ControlServicer_to_server(control, server)  # type: ignore[arg-type]
+    old_mask = os.umask(0o117)
+    try:
+        _bind(server, f"unix:{path}", credentials, str(path))
+        await server.start()
+    finally:
+        os.umask(old_mask)
+    return server
+
+
+async def serve_node_port(
+    addresses: Addresses,
+    credentials: grpc.ServerCredentials,
+    interceptor: Interceptor,
+    *,
+    raft: RaftApi,
+    managers: ManagersApi,
+    dispatcher: DispatcherApi,
+    certificates: CertificatesApi,
+    control: ControlApi,
+) -> grpc.aio.Server:
+    """All that is between nodes: mutual TLS."""
+    server = grpc.aio.server(interceptors=(interceptor,), options=_SERVER_OPTIONS)
+    add_RaftServicer_to_server(raft, server)
+    add_ManagersServicer_to_server(managers, server)
+    add_DispatcherServicer_to_server(dispatcher, server)
+    add_CertificatesServicer_to_server(certificates, server)
+    add_ControlServicer_to_server(control, server)
+    address = join_host_port(addresses.listen_host, addresses.node_port)
+    _bind(server, address, credentials, address)
+    await server.start()
+    return server
+
+
+async def serve_join_port(
+    addresses: Addresses,
+    credentials: grpc.ServerCredentials,
+    errors: grpc.aio.ServerInterceptor,
+    join: JoinApi,
+) -> grpc.aio.Server:
+    """TLS with a server certificate only, for those that have none yet."""
+    options = (*_SERVER_OPTIONS[1:], ("grpc.max_receive_message_length", _JOIN_MESSAGE_BYTES_MAX))
+    server = grpc.aio.server(
+        interceptors=(errors,), options=options, maximum_concurrent_rpcs=_JOIN_CALLS_MAX
+    )
+    add_JoinServicer_to_server(join, server)
+    address = join_host_port(addresses.listen_host, addresses.join_port)
+    _bind(server, address, credentials, address)
+    await server.start()
+    return server
+
+
+def _bind(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials, shown: str
+) -> None:
+    bind: Callable[[str, grpc.ServerCredentials], int] = server.add_secure_port
+    try:
+        bound = bind(address, credentials)
+    except RuntimeError as error:
+        bound, reason = 0, str(error)
+    else:
+        reason = ""
+    if not bound:
+        log.debug("%s: %s", address, reason)
+        raise ListenError(
+            f"can't listen on {shown}: another process has it, or it is not an address of this "
+            "machine; choose another with --listen-addr"
+        )

@@ -1,0 +1,128 @@
+"""swarmd: a node's daemon."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from swarm.node import config as settings
+from swarm.node.config import ConfigError, NodeConfig
+
+log = logging.getLogger(__name__)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", metavar="FILE", help="TOML file with these settings")
+@click.option("--state-dir", metavar="DIR", help="where this node keeps its state")
+@click.option("--socket", metavar="PATH", help="unix socket for swarmctl")
+@click.option("--listen-addr", metavar="ADDR", help="HOST[:PORT] to listen on (0.0.0.0:2377)")
+@click.option("--advertise-addr", metavar="ADDR", help="address or interface others reach it at")
+@click.option("--hostname", metavar="NAME", help="this node's name (the machine's)")
+@click.option(
+    "--runtime", metavar="NAME", help="auto (the best that works), docker, oci or process"
+)
+@click.option("--label", multiple=True, metavar="K=V", help="engine label, for constraints")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error")
+@click.option("--election-ticks", type=int, metavar="N", help="tenths of a second (7)")
+@click.option("--heartbeat-ticks", type=int, metavar="N", help="tenths of a second (1)")
+@click.option("--cpus", type=float, metavar="N", help="CPUs to report instead of the machine's")
+@click.option("--memory-bytes", type=int, metavar="N", help="memory to report instead")
+@click.version_option(package_name="swarm", prog_name="swarmd")
+def command(**flags: Any) -> None:
+    """Run this machine's part of a swarm: manager, worker, or both."""
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    try:
+        config = settings.load(given, os.environ)
+        lock = _lock(config.state_dir)
+    except (ConfigError, OSError) as error:
+        _fail(str(error))
+    logging.basicConfig(
+        level=config.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    with lock:
+        sys.exit(asyncio.run(_run(config)))
+
+
+async def _run(config: NodeConfig) -> int:
+    # Imported here so that a wrong flag is answered at once.
+    from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
+    from swarm.manager.api.authorization import check_certificates
+    from swarm.manager.api.interceptor import Interceptor
+    from swarm.node.addresses import AddressError
+    from swarm.node.daemon_api import ControlOnSocket, DaemonApi
+    from swarm.node.listeners import ListenError, serve_socket
+    from swarm.node.node import Node
+    from swarm.security.errors import SecurityError
+    from swarm.security.tls import local_server_credentials
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    node = Node(config)
+    server = None
+    try:
+        await node.start()
+        config.socket.unlink(missing_ok=True)
+        interceptor = Interceptor(check_certificates(lambda: "", lambda _: ""))
+        server = await serve_socket(
+            config.socket,
+            local_server_credentials(),
+            interceptor,
+            DaemonApi(node),
+            ControlOnSocket(node),
+        )
+        log.info("swarmd is ready on %s", config.socket)
+        await stop.wait()
+    except (
+        AddressError,
+        CorruptFileError,
+        FatalDiskError,
+        ListenError,
+        NoSpaceError,
+        SecurityError,
+        OSError,
+    ) as error:
+        print(f"swarmd: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    finally:
+        if server is not None:
+            await server.stop(0.5)
+        await node.stop()
+        config.socket.unlink(missing_ok=True)
+    return 0
+
+
+def _lock(folder: Path) -> Any:
+    """One daemon per state folder."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = (folder / "lock").open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise ConfigError(
+            f"another swarmd runs on {folder}: stop it, or give this one its own --state-dir"
+        ) from None
+    return handle
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"swarmd: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(1)
+
+
+def main() -> None:
+    command(prog_name="swarmd")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What a node is, as its state folder says: kept in DIR/node.json, replaced as a whole.
+
+Nothing secret is in it: keys are under DIR/certificates, Raft's log under DIR/raft.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from swarm.disk import write_durably
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    cluster_id: str = ""
+    node_id: str = ""
+    listen_addr: str = ""
+    advertise_addr: str = ""
+    # 0: not (yet) a member of the Raft group.
+    raft_id: int = 0
+    # HOST:PORT of managers' mutual TLS listeners, the last that this node heard of.
+    managers: tuple[str, ...] = field(default=())
+
+
+class StateFolder:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / "node.json"
+
+    @property
+    def raft(self) -> Path:
+        return self.folder / "raft"
+
+    @property
+    def worker(self) -> Path:
+        return self.folder / "worker"
+
+    def load(self) -> NodeState:
+        """An empty state where there is none: the node is in no cluster."""
+        try:
+            content = json.loads(self._path.read_text())
+        except FileNotFoundError:
+            return NodeState()
+        content["managers"] = tuple(content.get("managers", ()))
+        return NodeState(**content)
+
+    def save(self, state: NodeState) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        text = json.dumps(asdict(state), indent=2) + "\n"
+        write_durably(self._path, text.encode(), mode=0o600)
+
+    def change(self, **changes: object) -> NodeState:
+        state = replace(self.load(), **changes)  # pyright: ignore[reportArgumentType]
+        self.save(state)
+        return state
+
+    def forget_raft(self) -> None:
+        """Not a manager any more: its log and keys go, and its old raft id never comes back."""
+        self.change(raft_id=0)
+        shutil.rmtree(self.raft, ignore_errors=True)
+
+    def forget_all(self) -> None:
+        """The node left its cluster. node.json goes first: nothing half left is started again."""
+        self._path.unlink(missing_ok=True)
+        shutil.rmtree(self.raft, ignore_errors=True)
+        shutil.rmtree(self.worker, ignore_errors=True)

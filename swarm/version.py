@@ -1,0 +1,5 @@
+"""What `swarmctl version` says, read from the installed package."""
+
+from importlib.metadata import version
+
+VERSION = version("swarm")
