@@ -306,20 +306,15 @@ class _Texts:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON as Go's encoder writes it: maps by key, nothing escaped that need not be."""
+    """JSON as Go's encoder writes it, keys in the order of the mapping, on one line or indented."""
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(
-        value,
-        ensure_ascii=False,
-        sort_keys=True,
-        separators=separators,
-        indent=indent,
-        default=_plain,
+        value, ensure_ascii=False, separators=separators, indent=indent, default=_plain
     )
 
 
 def _plain(value: Any) -> Any:
-    """Mappings and sequences of other classes, for the JSON encoder."""
+    """What the JSON encoder does not know: other mappings, and methods, which it leaves out."""
     if is_mapping(value):
         return dict(as_mapping(value))
-    return None if is_nil(value) else str(value)
+    return None if is_nil(value) or callable(value) else str(value)
