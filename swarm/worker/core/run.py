@@ -21,7 +21,6 @@ from swarm.api.v1.types_pb2 import (
     PROTOCOL_TCP,
     PROTOCOL_UDP,
     PUBLISH_MODE_HOST,
-    PUBLISH_MODE_INGRESS,
     Protocol,
 )
 from swarm.worker.core.template import TemplateError, Values, expand
@@ -88,10 +87,6 @@ def published_ports(spec: ServiceSpec) -> list[tuple[Port, int | None]]:
         host = config.published_port if config.publish_mode == PUBLISH_MODE_HOST else None
         ports[port, host] = None
     return list(ports)
-
-
-def publishes_ingress(spec: ServiceSpec) -> bool:
-    return any(p.publish_mode == PUBLISH_MODE_INGRESS for p in spec.endpoint.ports)
 
 
 def protocol_number(port: Port) -> Protocol.ValueType:
