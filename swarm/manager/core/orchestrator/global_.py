@@ -1,0 +1,80 @@
+"""Global services: a task on every node that takes it; the slot is the node."""
+
+from __future__ import annotations
+
+from swarm.api.v1.node_pb2 import Node
+from swarm.api.v1.service_pb2 import UPDATE_ORDER_START_FIRST, Service, ServiceSpec
+from swarm.api.v1.task_pb2 import Task
+from swarm.manager.core.orchestrator import node as nodes
+from swarm.manager.core.orchestrator import restart
+from swarm.manager.core.orchestrator import slot as slots
+from swarm.manager.core.orchestrator.agenda import Intent
+from swarm.manager.core.orchestrator.work import Work
+from swarm.manager.core.store import SlotKey, ended
+from swarm.manager.core.store.objects import wanted
+
+
+def plan(work: Work, service: Service) -> dict[SlotKey, Intent]:
+    """Every node, and every slot of a node that is gone: eligibility is looked at per slot."""
+    keys = [slot_on(service.id, node.id) for node in work.draft.nodes()]
+    keys += [slot_on(service.id, t.node_id) for t in work.draft.tasks_of_service(service.id)]
+    return dict.fromkeys(keys, Intent.CHECK)
+
+
+def slot_on(service_id: str, node_id: str) -> SlotKey:
+    """The service's slot on a node."""
+    return SlotKey(service_id, 0, node_id)
+
+
+def settle(work: Work, service: Service, spec: ServiceSpec, key: SlotKey, intent: Intent) -> None:
+    """Put the slot of one node right.
+
+    On a node that is down nothing is stopped: its task has nowhere else to go, and is still
+    there when the node comes back. (Swarm stops it then, and starts another.)
+    """
+    tasks = slots.tasks_of(work, key)
+    node = work.draft.node(key.node_id)
+    slots.settle_unwanted(work, tasks)
+    if not nodes.keeps_tasks(node, work.demand(service.id, service.task_revision)):
+        for task in tasks:
+            if wanted(task):
+                slots.stop(work, task)
+    elif node is not None and nodes.is_down(node):
+        _settle_down(work, tasks)
+    elif node is not None:
+        _settle_up(work, service, spec, key, intent, node, tasks)
+
+
+def _settle_down(work: Work, tasks: list[Task]) -> None:
+    for task in tasks:
+        lost = nodes.is_lost(work.node_of(task), work.now_ns)
+        if wanted(task) and (lost or ended(task) or slots.never_ran(task)):
+            slots.stop(work, task)
+
+
+def _settle_up(
+    work: Work,
+    service: Service,
+    spec: ServiceSpec,
+    key: SlotKey,
+    intent: Intent,
+    node: Node,
+    tasks: list[Task],
+) -> None:
+    current = slots.newest_wanted(tasks)
+    if current is not None:
+        slots.settle_older(work, spec, current, tasks)
+    standing = slots.standing_task(work, tasks)
+    if standing is None:
+        if nodes.takes_tasks(node):
+            slots.replace(work, service, key, tasks[-1] if tasks else None)
+    elif intent is Intent.UPDATE and standing.revision != service.task_revision:
+        start_first = spec.update.order == UPDATE_ORDER_START_FIRST and wanted(standing)
+        slots.replace(work, service, key, standing, start_first=start_first)
+    elif current is not None:
+        if not ended(current):
+            slots.promote(work, key, current, slots.tasks_of(work, key))
+        elif nodes.takes_tasks(node) or restart.gave_up(current, work.restart_policy(current)):
+            slots.follow_ended(work, service, key, current)
+        else:
+            slots.stop(work, current)

@@ -1,0 +1,113 @@
+"""Replicated services: as many slots as replicas, one wanted task in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swarm.api.v1.service_pb2 import UPDATE_ORDER_START_FIRST, Service, ServiceSpec
+from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
+from swarm.manager.core.orchestrator import node as nodes
+from swarm.manager.core.orchestrator import slot as slots
+from swarm.manager.core.orchestrator.agenda import Intent
+from swarm.manager.core.orchestrator.work import Work
+from swarm.manager.core.store import SlotKey, ended
+from swarm.manager.core.store.objects import wanted
+
+
+def plan(work: Work, service: Service, spec: ServiceSpec) -> dict[SlotKey, Intent]:
+    """Which slots differ from what the spec wants, and how. Looks at every task once."""
+    by_slot: dict[int, list[Task]] = {}
+    for task in work.draft.tasks_of_service(service.id):
+        by_slot.setdefault(task.slot, []).append(task)
+    intents: dict[int, Intent] = {}
+    standing: dict[int, Task] = {}
+    for number, tasks in by_slot.items():
+        task = slots.standing_task(work, tasks)
+        if task is None:
+            intents[number] = Intent.REMOVE
+            continue
+        standing[number] = task
+        if not _is_settled(service, task, tasks):
+            intents[number] = Intent.CHECK
+    surplus = len(standing) - spec.replicated.replicas
+    if surplus > 0:
+        intents.update(dict.fromkeys(_victims(standing, surplus), Intent.REMOVE))
+    elif surplus < 0:
+        intents.update(dict.fromkeys(_free_numbers(standing, -surplus), Intent.CREATE))
+    return {SlotKey(service.id, number, ""): intent for number, intent in intents.items()}
+
+
+def settle(work: Work, service: Service, spec: ServiceSpec, key: SlotKey, intent: Intent) -> None:
+    """Put one slot right."""
+    if intent is Intent.REMOVE:
+        slots.empty(work, key)
+        return
+    tasks = slots.tasks_of(work, key)
+    slots.settle_unwanted(work, tasks)
+    current = slots.newest_wanted(tasks)
+    if current is not None:
+        slots.settle_older(work, spec, current, tasks)
+    standing = slots.standing_task(work, tasks)
+    if standing is None:
+        if intent is Intent.CREATE:
+            slots.replace(work, service, key, None)
+    elif intent is Intent.UPDATE and standing.revision != service.task_revision:
+        start_first = spec.update.order == UPDATE_ORDER_START_FIRST and _runs(work, standing)
+        slots.replace(work, service, key, standing, start_first=start_first)
+    elif current is not None:
+        _settle_current(work, service, key, current)
+
+
+def _is_settled(service: Service, standing: Task, tasks: Sequence[Task]) -> bool:
+    return (
+        standing.revision == service.task_revision
+        and standing.status.state == TASK_STATE_RUNNING
+        and standing.desired_state == TASK_STATE_RUNNING
+        and (len(tasks) == 1 or sum(wanted(task) for task in tasks) == 1)
+    )
+
+
+def _settle_current(work: Work, service: Service, key: SlotKey, current: Task) -> None:
+    if ended(current):
+        slots.follow_ended(work, service, key, current)
+    elif current.node_id and not _may_stay(work, current):
+        # It did not end by itself, so the restart policy has no say.
+        slots.replace(work, service, key, current)
+    else:
+        slots.promote(work, key, current, slots.tasks_of(work, key))
+
+
+def _may_stay(work: Work, task: Task) -> bool:
+    node = work.node_of(task)
+    demand = work.demand(task.service_id, task.revision)
+    return not nodes.is_down(node) and nodes.keeps_tasks(node, demand)
+
+
+def _runs(work: Work, task: Task) -> bool:
+    return wanted(task) and not ended(task) and not slots.never_ran(task) and _may_stay(work, task)
+
+
+def _victims(standing: dict[int, Task], surplus: int) -> Sequence[int]:
+    """Slots to remove: those without a node, then from the nodes with most copies, of these
+    rather those that do not run (swarmkit: slotsByRunningState, slotsByIndex)."""
+    running_first = sorted(
+        standing, key=lambda number: (standing[number].status.state != TASK_STATE_RUNNING, number)
+    )
+    copies: dict[str, int] = {}
+    rank: dict[int, tuple[bool, int]] = {}
+    for number in running_first:
+        node_id = standing[number].node_id
+        copies[node_id] = copies.get(node_id, 0) + 1
+        rank[number] = (not node_id, copies[node_id])
+    # Stable: among equals the running ones and the lower numbers stay in front, and are kept.
+    return sorted(running_first, key=lambda number: rank[number])[-surplus:]
+
+
+def _free_numbers(standing: dict[int, Task], count: int) -> list[int]:
+    free: list[int] = []
+    number = 0
+    while len(free) < count:
+        number += 1
+        if number not in standing:
+            free.append(number)
+    return free

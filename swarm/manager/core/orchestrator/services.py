@@ -1,0 +1,62 @@
+"""From a service or slot on the agenda to the orchestrator of its mode."""
+
+from __future__ import annotations
+
+from swarm.api.v1.service_pb2 import Service, ServiceSpec
+from swarm.manager.core.orchestrator import global_, replicated
+from swarm.manager.core.orchestrator import slot as slots
+from swarm.manager.core.orchestrator.agenda import Intent
+from swarm.manager.core.orchestrator.reaper import reap_slot
+from swarm.manager.core.orchestrator.update import Rollouts, progress_of
+from swarm.manager.core.orchestrator.work import Work
+from swarm.manager.core.store import SlotKey, guard, slot_key
+
+
+def plan_service(work: Work, rollouts: Rollouts, service_id: str) -> None:
+    """Put those slots of a new, changed or removed service on the agenda that need it."""
+    rollouts.forget(service_id)
+    service = work.draft.service(service_id)
+    if service is None:
+        tasks = work.draft.tasks_of_service(service_id)
+        intents = {slot_key(task): Intent.REMOVE for task in tasks}
+    else:
+        spec = work.draft.spec(service_id, service.revision)
+        intents = _plan(work, service, spec) if spec is not None else {}
+    work.agenda.plan_anew(service_id, intents)
+
+
+def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) -> None:
+    """Make a slot's tasks what they should be; all changes to it are one transaction.
+
+    The transaction holds only while the service is what it was (the guard), so that an
+    update or removal in the meantime drops it.
+    """
+    service = work.draft.service(key.service_id)
+    guards = [guard(service)] if service is not None else []
+    with work.draft.group(key, guards):
+        if service is None:
+            slots.empty(work, key)
+            return
+        spec = work.draft.spec(service.id, service.revision)
+        if spec is None:
+            return
+        if spec.WhichOneof("mode") == "replicated":
+            replicated.settle(work, service, spec, key, intent)
+        elif spec.WhichOneof("mode") == "global":
+            global_.settle(work, service, spec, key, intent)
+        reap_slot(work, key, spec.task.restart.max_attempts)
+    rollouts.note(key, progress_of(work, service, spec, key, slots.tasks_of(work, key)))
+
+
+def is_global(spec: ServiceSpec | None) -> bool:
+    """Does the service have a task per node?"""
+    return spec is not None and spec.WhichOneof("mode") == "global"
+
+
+def _plan(work: Work, service: Service, spec: ServiceSpec) -> dict[SlotKey, Intent]:
+    mode = spec.WhichOneof("mode")
+    if mode == "replicated":
+        return replicated.plan(work, service, spec)
+    if mode == "global":
+        return global_.plan(work, service)
+    return {}

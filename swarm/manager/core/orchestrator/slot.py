@@ -1,0 +1,159 @@
+"""What replicated and global services do alike with one slot's tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swarm.api.v1.service_pb2 import UPDATE_ORDER_START_FIRST, Service, ServiceSpec
+from swarm.api.v1.task_pb2 import (
+    TASK_STATE_ASSIGNED,
+    TASK_STATE_READY,
+    TASK_STATE_REMOVE,
+    TASK_STATE_RUNNING,
+    TASK_STATE_SHUTDOWN,
+    Task,
+)
+from swarm.manager.core.orchestrator import node as nodes
+from swarm.manager.core.orchestrator import restart
+from swarm.manager.core.orchestrator.work import Work
+from swarm.manager.core.store import SlotKey, ended
+from swarm.manager.core.store.objects import wanted
+
+# A replacement waits so long for its predecessor to stop (swarmkit restart.go).
+STOP_WAIT_NS = 60 * 1_000_000_000
+
+
+def tasks_of(work: Work, key: SlotKey) -> list[Task]:
+    """The slot's tasks, oldest first."""
+    return list(work.draft.tasks_of_slot(key.service_id, key.slot, key.node_id))
+
+
+def newest_wanted(tasks: Sequence[Task]) -> Task | None:
+    """The task that fills the slot."""
+    return next((task for task in reversed(tasks) if wanted(task)), None)
+
+
+def standing_task(work: Work, tasks: Sequence[Task]) -> Task | None:
+    """The task that fills the slot, or the one that gave up and leaves it quiet."""
+    current = newest_wanted(tasks)
+    if current is not None or not tasks:
+        return current
+    last = tasks[-1]
+    if last.desired_state == TASK_STATE_REMOVE:
+        return None
+    return last if restart.gave_up(last, work.restart_policy(last)) else None
+
+
+def never_ran(task: Task) -> bool:
+    """No agent ever heard of it, so none will say how it ended."""
+    return task.status.state < TASK_STATE_ASSIGNED
+
+
+def stop(work: Work, task: Task) -> None:
+    """The task shall not run any more; it stays as history."""
+    if never_ran(task):
+        work.delete(task)
+    elif not ended(task) and nodes.is_lost(work.node_of(task), work.now_ns):
+        work.orphan(task, TASK_STATE_SHUTDOWN)
+    elif task.desired_state < TASK_STATE_SHUTDOWN:
+        work.desire(task, TASK_STATE_SHUTDOWN)
+
+
+def remove(work: Work, task: Task) -> None:
+    """The task shall be gone without history, once its agent has let go of it."""
+    if ended(task) or never_ran(task) or nodes.is_lost(work.node_of(task), work.now_ns):
+        work.delete(task)
+    elif task.desired_state != TASK_STATE_REMOVE:
+        work.desire(task, TASK_STATE_REMOVE)
+
+
+def empty(work: Work, key: SlotKey) -> None:
+    """Nothing shall be left in the slot."""
+    for task in tasks_of(work, key):
+        remove(work, task)
+
+
+def settle_unwanted(work: Work, tasks: Sequence[Task]) -> None:
+    """Tasks on their way out: deleted when they may be, orphaned with a lost node."""
+    for task in tasks:
+        if wanted(task):
+            continue
+        if task.desired_state == TASK_STATE_REMOVE or never_ran(task):
+            remove(work, task)
+        elif not ended(task) and nodes.is_lost(work.node_of(task), work.now_ns):
+            work.orphan(task, TASK_STATE_SHUTDOWN)
+
+
+def settle_older(work: Work, spec: ServiceSpec, current: Task, tasks: Sequence[Task]) -> None:
+    """Wanted tasks beside the newest: stopped, unless a start-first update still needs them."""
+    for task in tasks:
+        if wanted(task) and task.id != current.id and not _covers(work, spec, task, current):
+            stop(work, task)
+
+
+def replace(
+    work: Work, service: Service, key: SlotKey, old: Task | None, *, start_first: bool = False
+) -> None:
+    """A new task at once, because of the cluster's wish: counts as no restart."""
+    carried: list[int] = []
+    if old is not None:
+        if old.revision == service.task_revision:
+            carried = list(old.restarts_at_ns)
+        if wanted(old) and not start_first:
+            stop(work, old)
+    ready = start_first or may_start(work, tasks_of(work, key))
+    work.create(service, key, TASK_STATE_RUNNING if ready else TASK_STATE_READY, 0, carried)
+
+
+def follow_ended(work: Work, service: Service, key: SlotKey, old: Task) -> None:
+    """After an end: another attempt when the policy's delay is over, or none."""
+    policy = work.restart_policy(old)
+    stop(work, old)
+    if not restart.should_restart(old, policy):
+        return
+    same = old.revision == service.task_revision
+    restarts = restart.restarts_after(old, policy, work.now_ns) if same else []
+    delay = restart.delay_ns(policy)
+    if delay or not may_start(work, tasks_of(work, key)):
+        at_ns = work.now_ns + delay
+        work.create(service, key, TASK_STATE_READY, at_ns, restarts)
+        work.agenda.wake_at(key, at_ns)
+    else:
+        work.create(service, key, TASK_STATE_RUNNING, 0, restarts)
+
+
+def promote(work: Work, key: SlotKey, current: Task, tasks: Sequence[Task]) -> None:
+    """READY becomes RUNNING when its delay is over and its predecessors have stopped."""
+    if current.desired_state != TASK_STATE_READY:
+        return
+    if work.now_ns < current.start_after_ns:
+        work.agenda.wake_at(key, current.start_after_ns)
+        return
+    give_up_ns = max(current.start_after_ns, current.meta.created_at_ns) + STOP_WAIT_NS
+    if may_start(work, tasks) or work.now_ns >= give_up_ns:
+        work.desire(current, TASK_STATE_RUNNING)
+    else:
+        work.agenda.wake_at(key, give_up_ns)
+
+
+def may_start(work: Work, tasks: Sequence[Task]) -> bool:
+    """Has every task that was told to stop stopped, as far as it can be known?"""
+    return not any(
+        not wanted(task)
+        and not ended(task)
+        and not never_ran(task)
+        and not nodes.is_down(work.node_of(task))
+        for task in tasks
+    )
+
+
+def _covers(work: Work, spec: ServiceSpec, old: Task, current: Task) -> bool:
+    """Does `old` stand in for `current`, which has not started yet?"""
+    return (
+        spec.update.order == UPDATE_ORDER_START_FIRST
+        and old.revision != current.revision
+        and not ended(old)
+        and not never_ran(old)
+        and current.status.state < TASK_STATE_RUNNING
+        and not nodes.is_down(work.node_of(old))
+    )
