@@ -33,7 +33,7 @@ def sh(task_id: str, script: str, **fields: object) -> TaskRun:
 
 @pytest.fixture
 async def runtime(tmp_path: Path):
-    runtime = ProcessRuntime(tmp_path / "runtime")
+    runtime = ProcessRuntime(tmp_path / "process")
     yield runtime
     for found in await runtime.list():
         await runtime.remove(found.task_id)
@@ -41,7 +41,7 @@ async def runtime(tmp_path: Path):
 
 
 def task_dir(tmp_path: Path, task_id: str) -> TaskDir:
-    return TaskDir(tmp_path / "runtime" / "tasks" / task_id)
+    return TaskDir(tmp_path / "process" / "tasks" / task_id)
 
 
 async def output(runtime: ProcessRuntime, task_id: str, **how: object) -> list[tuple[str, bytes]]:
@@ -57,7 +57,7 @@ async def first_line(runtime: ProcessRuntime, task_id: str) -> bytes:
 async def test_probe_runs_a_process_and_leaves_nothing(runtime: ProcessRuntime, tmp_path: Path):
     probe = await runtime.probe()
     assert probe.works
-    assert list((tmp_path / "runtime" / "tasks").iterdir()) == []
+    assert list((tmp_path / "process" / "tasks").iterdir()) == []
 
 
 async def test_runs_to_its_end_with_code_and_output(runtime: ProcessRuntime):
@@ -176,7 +176,7 @@ from pathlib import Path
 from swarm.worker.runtime.port import TaskRun
 from swarm.worker.runtime.process import ProcessRuntime
 async def main():
-    runtime = ProcessRuntime(Path({str(tmp_path / "runtime")!r}))
+    runtime = ProcessRuntime(Path({str(tmp_path / "process")!r}))
     for task_id, tail in (("short", "exit 5"), ("long", "read x")):
         await runtime.prepare(TaskRun(task_id, task_id, "", open_stdin=True,
                                       args=("sh", "-c", "echo up; " + tail)))
@@ -239,7 +239,7 @@ async def test_power_cut(runtime: ProcessRuntime, tmp_path: Path):
     child = int(await first_line(runtime, "t1"))
     monitor = task_dir(tmp_path, "t1").monitor()
     assert monitor is not None
-    assert await asyncio.to_thread(kill_node, tmp_path / "runtime") == 1
+    assert await asyncio.to_thread(kill_node, tmp_path) == 1
     for pid in (started.pid, child):
         await wait_gone(ProcessId(pid, _start_time(pid)))
     assert not is_alive(monitor)
@@ -315,4 +315,4 @@ async def test_many_at_once_and_nothing_left(runtime: ProcessRuntime, tmp_path: 
         return ended.exit_code
 
     assert set(await asyncio.gather(*map(live, ids))) == {2}
-    assert list((tmp_path / "runtime" / "tasks").iterdir()) == []
+    assert list((tmp_path / "process" / "tasks").iterdir()) == []

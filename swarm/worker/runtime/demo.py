@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import tempfile
 from pathlib import Path
 
 from swarm.worker.runtime.image_archive import Entry, write_archive
-from swarm.worker.runtime.port import RuntimeFailed
+from swarm.worker.runtime.port import Images, RuntimeFailed
 
 DEMO_NAME = "swarm/demo"
 DEMO_REFERENCE = "swarm/demo:latest"
@@ -65,23 +66,35 @@ async def write_demo_image(archive: Path, reference: str = DEMO_REFERENCE) -> No
         "WorkingDir": "/",
         "ExposedPorts": {"8000/tcp": {}},
     }
-    tagged = reference.partition("@")[0].removeprefix("docker.io/")
-    if ":" not in tagged:
-        tagged += ":latest"
-    await asyncio.to_thread(write_archive, archive, tagged, entries, config)
+    await asyncio.to_thread(write_archive, archive, reference, entries, config)
+
+
+async def ensure_demo_image(images: Images, reference: str, scratch: Path) -> str:
+    """Makes and loads the demo image where it is missing; never pulls. Its name without a digest.
+
+    `scratch` is an existing directory. Raises RuntimeFailed, see `write_demo_image`.
+    """
+    name = reference.partition("@")[0].removeprefix("docker.io/")
+    name = DEMO_REFERENCE if name == DEMO_NAME else name
+    if not await images.has(name):
+        with tempfile.TemporaryDirectory(dir=scratch) as directory:
+            archive = Path(directory) / "demo.tar"
+            await write_demo_image(archive, name)
+            await images.load(archive)
+    return name
 
 
 def _busybox() -> Path:
     for name in BUSYBOX_PATHS:
         path = Path(name)
-        if path.is_file() and _is_static(path):
+        if path.is_file() and is_static(path):
             return path
     raise RuntimeFailed(
         "the demo image needs a static busybox on this machine: install the package busybox-static"
     )
 
 
-def _is_static(path: Path) -> bool:
+def is_static(path: Path) -> bool:
     """Whether a 64-bit little-endian ELF program needs no loader."""
     with path.open("rb") as file:
         head = file.read(4096)

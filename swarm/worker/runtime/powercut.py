@@ -12,12 +12,18 @@ from swarm.worker.runtime.task_dir import TaskDir
 
 
 def kill_node(state_dir: Path) -> int:
-    """Kills the monitors and tasks under the state directory of a `process` or `oci` runtime.
+    """Kills the monitors and tasks of the `process` and `oci` runtimes under `state_dir`.
 
-    Nothing is written, as in a power cut. Returns the number of tasks that were running.
+    That is RuntimeConfig's (select.py). Nothing is written, as in a power cut; what a reboot would
+    take away (mounts, namespaces) stays until the task is removed. Returns how many tasks ran.
     """
-    directory = state_dir / "tasks"
-    tasks = [TaskDir(path) for path in directory.iterdir()] if directory.is_dir() else []
+    directories = [state_dir / kind / "tasks" for kind in ("process", "oci")]
+    tasks = [
+        TaskDir(path)
+        for directory in directories
+        if directory.is_dir()
+        for path in directory.iterdir()
+    ]
     roots: list[ProcessId] = []
     running = 0
     for task in tasks:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,9 +73,11 @@ class DockerImages:
     async def save(self, reference: str, archive: Path) -> None:
         if not await self.has(reference):
             raise RuntimeRefused(f'there is no image "{reference}" on this node', "image")
-        exported = self._docker.images.export_image(reference)
-        async with engine_errors(f'save image "{reference}"'), exported as untyped:
-            content = cast("aiohttp.StreamReader", untyped)
+        exported = cast(
+            "AbstractAsyncContextManager[aiohttp.StreamReader]",
+            self._docker.images.export_image(reference),
+        )
+        async with engine_errors(f'save image "{reference}"'), exported as content:
             file = await asyncio.to_thread(archive.open, "wb")
             try:
                 async for piece in content.iter_chunked(CHUNK_BYTES):

@@ -15,7 +15,7 @@ import aiohttp
 from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
 
-from swarm.worker.runtime.demo import DEMO_NAME, is_demo, write_demo_image
+from swarm.worker.runtime.demo import ensure_demo_image, is_demo
 from swarm.worker.runtime.docker import state
 from swarm.worker.runtime.docker.container_config import container_config
 from swarm.worker.runtime.docker.errors import CONNECTION_STATUS, engine_errors, reason
@@ -147,17 +147,9 @@ class DockerRuntime:
         self._ids[run.task_id] = found["Id"]
 
     async def _provide_demo(self, reference: str) -> str:
-        """The demo image is never pulled; its name without a digest."""
-        name = reference.partition("@")[0].removeprefix("docker.io/")
-        name = f"{DEMO_NAME}:latest" if name == DEMO_NAME else name
+        await asyncio.to_thread(self._scratch.mkdir, parents=True, exist_ok=True)
         async with self._demo:
-            if not await self.images.has(name):
-                await asyncio.to_thread(self._scratch.mkdir, parents=True, exist_ok=True)
-                archive = self._scratch / "demo.tar"
-                await write_demo_image(archive, name)
-                await self.images.load(archive)
-                await asyncio.to_thread(archive.unlink)
-        return name
+            return await ensure_demo_image(self.images, reference, self._scratch)
 
     async def start(self, task_id: str) -> Started:
         container = await self._container(task_id)

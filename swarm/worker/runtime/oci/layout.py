@@ -1,0 +1,191 @@
+"""Images in an OCI image layout on disk: blobs by digest, `index.json` with the names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from swarm.worker.runtime.image_archive import ARCHITECTURES
+from swarm.worker.runtime.oci import reference as references
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+NAME = "org.opencontainers.image.ref.name"
+COPY_BYTES = 1024 * 1024
+
+Descriptor = dict[str, Any]
+
+
+class ImageDamaged(Exception):  # noqa: N818 - says what is the case
+    """A blob is missing, or is not what its digest says."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image of this platform: its manifest's digest, its config, its layers' blobs."""
+
+    digest: str
+    config: dict[str, Any]
+    layers: tuple[str, ...]
+    size_bytes: int
+
+    @property
+    def diff_ids(self) -> list[str]:
+        return self.config["rootfs"]["diff_ids"]
+
+
+class Layout:
+    """Blobs are written whole or not at all, so a crash leaves nothing half."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._blobs = directory / "blobs" / "sha256"
+
+    def blob_path(self, digest: str) -> Path:
+        """Raises ImageDamaged for what is no sha256 digest."""
+        kind, _, value = digest.partition(":")
+        if kind != "sha256" or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
+            raise ImageDamaged(f'"{digest}" is no sha256 digest')
+        return self._blobs / value
+
+    def has_blob(self, digest: str) -> bool:
+        return self.blob_path(digest).exists()
+
+    def write_blob(self, source: BinaryIO, expected: str = "") -> tuple[str, int]:
+        """Copies a blob in; its digest and size. Raises ImageDamaged unless it is `expected`."""
+        self._blobs.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        size = 0
+        descriptor, name = tempfile.mkstemp(dir=self._blobs, prefix=".new")
+        fresh = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                while data := source.read(COPY_BYTES):
+                    digest.update(data)
+                    size += file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            found = f"sha256:{digest.hexdigest()}"
+            if expected and found != expected:
+                raise ImageDamaged(f"blob {expected} is damaged: its content is {found}")
+            fresh.rename(self.blob_path(found))
+        except BaseException:
+            with suppress(FileNotFoundError):
+                fresh.unlink()
+            raise
+        return found, size
+
+    def read_json(self, digest: str) -> dict[str, Any]:
+        try:
+            content = json.loads(self.blob_path(digest).read_bytes())
+        except FileNotFoundError:
+            raise ImageDamaged(f"blob {digest} is missing") from None
+        except ValueError:
+            raise ImageDamaged(f"blob {digest} is no JSON") from None
+        if not isinstance(content, dict):
+            raise ImageDamaged(f"blob {digest} is not what it is said to be")
+        return content  # pyright: ignore[reportUnknownVariableType]
+
+    def index(self) -> list[Descriptor]:
+        try:
+            return json.loads((self._directory / "index.json").read_bytes())["manifests"]
+        except FileNotFoundError:
+            return []
+
+    def name(self, descriptor: Descriptor, name: str) -> None:
+        """Gives an image a name, "" for none; the name is taken from whichever had it."""
+        kept = [
+            other
+            for other in self.index()
+            if (name and other.get("annotations", {}).get(NAME) != name)
+            or (not name and other["digest"] != descriptor["digest"])
+        ]
+        named = {key: value for key, value in descriptor.items() if key != "annotations"}
+        if name:
+            named["annotations"] = {NAME: name}
+        self.write_index([*kept, named])
+
+    def write_index(self, manifests: list[Descriptor]) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        layout = self._directory / "oci-layout"
+        if not layout.exists():
+            layout.write_text('{"imageLayoutVersion": "1.0.0"}')
+        fresh = self._directory / "index.json.new"
+        fresh.write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}, indent=1))
+        fresh.rename(self._directory / "index.json")
+
+    def find(self, text: str) -> Descriptor | None:
+        """By name, or by the digest in it, which then decides alone."""
+        try:
+            wanted = references.parse(text)
+        except ValueError:
+            return None
+        for descriptor in self.index():
+            if wanted.digest:
+                if descriptor["digest"] == wanted.digest:
+                    return descriptor
+            elif descriptor.get("annotations", {}).get(NAME) == references.familiar(wanted):
+                return descriptor
+        return None
+
+    def image(self, descriptor: Descriptor) -> StoredImage:
+        """Raises ImageDamaged where something is missing, or nothing is for this platform."""
+        manifest, digest = self._manifest(descriptor)
+        config = self.read_json(manifest["config"]["digest"])
+        layers = tuple(layer["digest"] for layer in manifest["layers"])
+        if len(layers) != len(config["rootfs"]["diff_ids"]):
+            raise ImageDamaged(f"image {digest}: its layers are not those of its config")
+        size = sum(int(layer["size"]) for layer in manifest["layers"])
+        return StoredImage(digest, config, layers, size)
+
+    def _manifest(self, descriptor: Descriptor) -> tuple[dict[str, Any], str]:
+        content = self.read_json(descriptor["digest"])
+        if "manifests" not in content:
+            return content, descriptor["digest"]
+        machine = ARCHITECTURES.get(platform.machine(), platform.machine())
+        for inner in content["manifests"]:
+            wanted = inner.get("platform", {})
+            if (wanted.get("os"), wanted.get("architecture")) == ("linux", machine):
+                return self.read_json(inner["digest"]), inner["digest"]
+        raise ImageDamaged(f"image {descriptor['digest']} has nothing for linux/{machine}")
+
+    def referenced(self, digest: str) -> list[Descriptor]:
+        """The descriptors that a manifest or an index names; platforms that are not here fail."""
+        content = self.read_json(digest)
+        if "manifests" in content:
+            return content["manifests"]
+        return [content["config"], *content["layers"]]
+
+    def reachable(self, descriptors: list[Descriptor]) -> set[str]:
+        """The digests of all blobs that these images need and that are here."""
+        found: set[str] = set()
+        waiting = [descriptor["digest"] for descriptor in descriptors]
+        while waiting:
+            digest = waiting.pop()
+            if digest in found or not self.has_blob(digest):
+                continue
+            found.add(digest)
+            with suppress(ImageDamaged, KeyError, TypeError, UnicodeDecodeError):
+                if self.blob_path(digest).stat().st_size < COPY_BYTES:
+                    waiting += [inner["digest"] for inner in self.referenced(digest)]
+        return found
+
+    def remove_unreachable(self) -> None:
+        needed = {digest.partition(":")[2] for digest in self.reachable(self.index())}
+        if not self._blobs.is_dir():
+            return
+        for path in self._blobs.iterdir():
+            if path.name not in needed:
+                path.unlink()

@@ -1,0 +1,36 @@
+"""Image references as Docker writes and means them (distribution/reference)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Reference(NamedTuple):
+    """`name` in full, as docker.io/library/nginx; `tag` "" only beside a digest."""
+
+    name: str
+    tag: str
+    digest: str
+
+
+def parse(text: str) -> Reference:
+    """Raises ValueError for a text that is no reference."""
+    rest, at, digest = text.partition("@")
+    last = rest.rpartition("/")[2]
+    name, _, tag = rest.rpartition(":") if ":" in last else (rest, "", "")
+    if not name or name != name.lower() or any(char.isspace() for char in text):
+        raise ValueError(f'"{text}" is not an image name')
+    if at and not digest.startswith("sha256:"):
+        raise ValueError(f'"{text}" has a digest that is no sha256')
+    domain, slash, _ = name.partition("/")
+    if not slash:
+        name = f"docker.io/library/{name}"
+    elif not any(char in domain for char in ".:") and domain != "localhost":
+        name = f"docker.io/{name}"
+    return Reference(name, tag or ("" if digest else "latest"), digest)
+
+
+def familiar(reference: Reference) -> str:
+    """As a person writes it: nginx:1, not docker.io/library/nginx:1."""
+    name = reference.name.removeprefix("docker.io/").removeprefix("library/")
+    return f"{name}:{reference.tag}" if reference.tag else name
