@@ -97,9 +97,11 @@ def test_json_lines_hold_all_fields_by_name() -> None:
         ),
         (
             r'table {{.Label "com.example.team-name"}}\t{{.Labels}}',
-            "team name                 LABELS\n"
-            "<com.example.team-name>   a=b\n"
-            "                          \n",
+            (
+                "team name                 LABELS\n"
+                "<com.example.team-name>   a=b\n"
+                "                          \n"
+            ),
         ),
         ("table {{pad .Mode 2 3}}|", "  MODE   |\n  replicated   |\n  global   |\n"),
     ],
