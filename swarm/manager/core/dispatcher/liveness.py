@@ -89,7 +89,7 @@ class Liveness:
     def heard(self, node_id: str, at: float) -> None:
         """A sign of life at `at` (now minus the age that a relay gives)."""
         node = self._nodes.get(node_id)
-        if node is None or (node.gone_at is not None and at <= node.gone_at):
+        if node is None or (node.gone_at is not None and at < node.gone_at):
             return
         if at > node.heard_at or not node.alive:
             node.heard_at = max(at, node.heard_at)

@@ -27,6 +27,9 @@ class Progress(Enum):
 
     OUTDATED = "outdated"
     IN_FLUX = "in flux"
+    # A first task without a node: holds the update up where the update made it, but not
+    # where scaling did.
+    UNPLACED = "unplaced"
     DONE = "done"
 
 
@@ -39,6 +42,8 @@ class Rollout:
 
     def note(self, key: SlotKey, progress: Progress) -> None:
         """The slot was looked at."""
+        if progress is Progress.UNPLACED and key in self.in_flux:
+            return
         self.outdated.pop(key, None)
         self.in_flux.pop(key, None)
         if progress is Progress.OUTDATED:
@@ -70,7 +75,7 @@ class Rollouts:
         """A slot was looked at: an update begins with the first that is outdated."""
         rollout = self._rollouts.get(key.service_id)
         if rollout is None:
-            if progress is Progress.DONE:
+            if progress in (Progress.DONE, Progress.UNPLACED):
                 return
             rollout = self._rollouts[key.service_id] = Rollout()
         rollout.note(key, progress)
@@ -114,6 +119,4 @@ def progress_of(
             return Progress.DONE
         work.agenda.wake_at(key, until_ns)
         return Progress.IN_FLUX
-    # A slot that scaling added and that finds no node does not hold the update up.
-    replaces = any(task.revision != standing.revision for task in tasks)
-    return Progress.IN_FLUX if standing.node_id or replaces else Progress.DONE
+    return Progress.IN_FLUX if standing.node_id or len(tasks) > 1 else Progress.UNPLACED

@@ -14,7 +14,6 @@ from swarm.api.v1.node_pb2 import (
     Node,
     NodeDescription,
     NodeSpec,
-    NodeStatus,
 )
 from swarm.api.v1.raft_pb2 import ConfState
 from swarm.api.v1.service_pb2 import (
