@@ -15,7 +15,7 @@ from swarm.api.v1.dispatcher_pb2 import ManagerMessage
 from swarm.api.v1.logs_pb2 import LogBatch, LogOptions, LogSubscription
 from swarm.api.v1.managers_pb2_grpc import ManagersStub
 from swarm.api.v1.task_pb2 import Task
-from swarm.manager.manager import Manager, Session
+from swarm.manager.manager import Manager, AgentSession
 
 # Batches not yet taken by whoever reads; an agent that is faster than its reader waits on
 # gRPC's flow control only so far, then loses the oldest subscription's place.
@@ -25,7 +25,7 @@ _PENDING_MAX = 1_000
 @dataclass(slots=True)
 class _Subscription:
     id: str
-    sessions: dict[str, Session]
+    sessions: dict[str, AgentSession]
     batches: "asyncio.Queue[LogBatch]" = field(default_factory=lambda: asyncio.Queue())
     unfinished: set[str] = field(default_factory=set[str])
 
@@ -38,7 +38,7 @@ class LogBroker:
 
     # From agents
 
-    def received(self, session: Session, batch: LogBatch) -> None:
+    def received(self, session: AgentSession, batch: LogBatch) -> None:
         subscription = self._subscriptions.get(batch.subscription_id)
         if subscription is None or session.session_id not in subscription.sessions:
             return
@@ -50,7 +50,7 @@ class LogBroker:
             subscription.unfinished.discard(session.session_id)
         subscription.batches.put_nowait(batch)
 
-    def session_closed(self, session: Session) -> None:
+    def session_closed(self, session: AgentSession) -> None:
         for subscription in self._subscriptions.values():
             if session.session_id in subscription.unfinished:
                 subscription.unfinished.discard(session.session_id)
@@ -62,7 +62,7 @@ class LogBroker:
 
     async def local(self, task_ids: Sequence[str], options: LogOptions) -> AsyncIterator[LogBatch]:
         """From the agents whose sessions this manager holds; nothing for tasks of others."""
-        by_session: dict[str, tuple[Session, list[str]]] = {}
+        by_session: dict[str, tuple[AgentSession, list[str]]] = {}
         for task_id in task_ids:
             task = self._manager.store.task(task_id)
             session = self._manager.session_of(task.node_id) if task is not None else None

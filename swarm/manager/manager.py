@@ -44,7 +44,7 @@ class Unavailable(Exception):  # noqa: N818 - gRPC's own word for it
 
 
 @dataclass(slots=True)
-class Session:
+class AgentSession:
     """An agent's stream: what is to be written to it, None at its end."""
 
     session_id: str
@@ -79,7 +79,7 @@ class Manager:
         self._waiting: dict[int, asyncio.Future[fx.Answer]] = {}
         self._reading: dict[int, asyncio.Future[None]] = {}
         self._joining: dict[int, asyncio.Future[fx.JoinAnswer]] = {}
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, AgentSession] = {}
         self._role_changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticker: asyncio.Task[None] | None = None
@@ -209,20 +209,20 @@ class Manager:
     def disk(self) -> RaftDisk:
         return self._disk
 
-    def open_session(self, node_id: str) -> Session:
-        session = Session(secrets.token_hex(8), node_id, asyncio.Queue())
+    def open_session(self, node_id: str) -> AgentSession:
+        session = AgentSession(secrets.token_hex(8), node_id, asyncio.Queue())
         self._sessions[session.session_id] = session
         self.submit(ev.SessionOpened(session.session_id, node_id))
         return session
 
-    def session_message(self, session: Session, message: AgentMessage) -> None:
+    def session_message(self, session: AgentSession, message: AgentMessage) -> None:
         self.submit(ev.SessionMessage(session.session_id, message))
 
-    def close_session(self, session: Session) -> None:
+    def close_session(self, session: AgentSession) -> None:
         if self._sessions.pop(session.session_id, None) is not None:
             self.submit(ev.SessionClosed(session.session_id))
 
-    def session_of(self, node_id: str) -> Session | None:
+    def session_of(self, node_id: str) -> AgentSession | None:
         """The newest session of a node's agent with this manager."""
         sessions = [s for s in self._sessions.values() if s.node_id == node_id]
         return sessions[-1] if sessions else None
@@ -309,7 +309,7 @@ class Manager:
         self._role_changed.set()
         self._role_changed = asyncio.Event()
 
-    def _end_session(self, session: Session, reason: str) -> None:
+    def _end_session(self, session: AgentSession, reason: str) -> None:
         session.close_reason = reason
         session.outgoing.put_nowait(None)
 

@@ -8,7 +8,7 @@ from swarm.api.v1.dispatcher_pb2_grpc import DispatcherServicer
 from swarm.manager.api.authorization import caller_of
 from swarm.manager.api.interceptor import Context
 from swarm.manager.logs import LogBroker
-from swarm.manager.manager import Manager, Unavailable
+from swarm.manager.manager import AgentSession, Manager, Unavailable
 
 
 class DispatcherApi(DispatcherServicer):
@@ -30,7 +30,7 @@ class DispatcherApi(DispatcherServicer):
             self._logs.session_closed(session)
             self._manager.close_session(session)
 
-    async def _read(self, session: Session, messages: AsyncIterator[AgentMessage]) -> None:
+    async def _read(self, session: AgentSession, messages: AsyncIterator[AgentMessage]) -> None:
         try:
             async for message in messages:
                 if message.HasField("logs"):

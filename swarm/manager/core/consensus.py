@@ -117,6 +117,7 @@ class Consensus:
     _received: dict[tuple[int, int], Store] = field(init=False)
     _snapshot_index: int = field(init=False)
     _saving_snapshot: bool = field(init=False, default=False)
+    _snapshot_wanted: bool = field(init=False, default=False)
     _saved_conf_state: ConfState = field(init=False)
     _hung: bool = field(init=False, default=False)
 
@@ -164,8 +165,13 @@ class Consensus:
         self._step(message)
 
     def persisted(self, number: int, out: list[Effect]) -> None:
-        while self._unpersisted and self._unpersisted[0].ready.number <= number:
-            self._is_durable(self._unpersisted.popleft().ready, out)
+        """All up to `number` are durable, and with them those behind that need no sync."""
+        while self._unpersisted:
+            ready = self._unpersisted[0].ready
+            if ready.number > number and ready.must_sync:
+                break
+            self._unpersisted.popleft()
+            self._is_durable(ready, out)
 
     def snapshot_saved(self, index: int, out: list[Effect]) -> None:
         """The log below a saved snapshot goes, but for a rest that slow followers need."""
@@ -282,7 +288,23 @@ class Consensus:
         plain = [m for m in messages if m.type != MSG_SNAP]
         if plain:
             out.append(Send(plain))
-        out.extend(SendSnapshot(m) for m in messages if m.type == MSG_SNAP)
+        for message in messages:
+            if message.type == MSG_SNAP:
+                self._send_snapshot(message, out)
+
+    def _send_snapshot(self, message: Message, out: list[Effect]) -> None:
+        """A peer takes no snapshot from before it was a member (it would not know itself): a
+        newer one is saved, and sent when Raft tries again."""
+        conf_state = message.snapshot.conf_state
+        if message.to in (
+            *conf_state.voters,
+            *conf_state.learners,
+            *conf_state.voters_outgoing,
+        ):
+            out.append(SendSnapshot(message))
+        else:
+            self._snapshot_wanted = True
+            self.node.report_snapshot(message.to, ok=False)
 
     def _apply(self, entry: Entry, out: list[Effect]) -> AppliedEntry:
         self.applied_index, self.applied_term = entry.index, entry.term
@@ -321,9 +343,11 @@ class Consensus:
         out.append(MembersChanged(list(store.members())))
 
     def _take_snapshot_if_due(self, out: list[Effect]) -> None:
-        due = self.applied_index - self._snapshot_index >= self.timing.snapshot_interval
+        behind = self.applied_index - self._snapshot_index
+        due = behind >= self.timing.snapshot_interval or (self._snapshot_wanted and behind > 0)
         if not due or self._saving_snapshot:
             return
+        self._snapshot_wanted = False
         self._saving_snapshot = True
         self._snapshot_index = self.applied_index
         self._saved_conf_state = self.conf_state
