@@ -266,6 +266,8 @@ def _caught_up(status: Status, raft_id: int) -> bool:
     return (
         progress is not None
         and progress.recent_active
+        # A new one counts as active before it was ever heard of: it must have answered.
+        and progress.match > 0
         and progress.match + CAUGHT_UP_ENTRIES >= status.last_index
     )
 
