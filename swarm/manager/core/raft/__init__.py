@@ -44,10 +44,11 @@ The order of work in a Ready
 3. After that, and after all earlier Readys are durable, `messages_after_append` go, and
    `persisted(ready)` is called. These messages are promises: a vote, "I have these entries". It
    is also here that the node counts its own vote and its own log, and that a candidate may win.
-4. `snapshot`, then `committed_entries` are applied, and `applied(index)` is called with the last
-   index. Entries of type ENTRY_CONF_CHANGE hold a ConfChange for `apply_conf_change`; empty
-   data is a leader's first entry, or a change that was refused. Both kinds count as applied.
-   A `ReadState` is served once its index is applied.
+4. A `snapshot` or `committed_entries` are applied (a Ready has one of them at most), and
+   `applied(index)` is called with the last index. Nothing behind a snapshot comes out before.
+   Entries of type ENTRY_CONF_CHANGE hold a ConfChange for `apply_conf_change`; empty data is a
+   leader's first entry, or a change that was refused. Both kinds count as applied. A `ReadState`
+   is served once its index is applied.
 
 `advance(ready)` is 3 and 4 in one. With `Config.async_storage_writes` the two are independent:
 `ready` may be taken again while earlier ones are being written and applied, a call of
@@ -88,8 +89,10 @@ entries; nothing committed changes. A RaftCorrupt says that one of these would b
 something below lost or changed data: the process must end.
 
 Further than etcd/raft: a candidate leads only once its own vote is durable; late acknowledgements
-of overwritten entries are recognised exactly, not by term; read requests are numbered by the
-leader; an invalid configuration change is refused when proposed.
+of overwritten entries are recognised exactly, not by term; a snapshot's configuration waits for
+the snapshot to be applied; a vote that is refused says what is committed, so that a voter who
+missed the end of a change isn't stuck; read requests are numbered by the leader; an invalid
+configuration change is refused when proposed.
 """
 
 from swarm.api.v1.raft_pb2 import (

@@ -43,7 +43,8 @@ class Config:
     """An election starts after election_tick to 2 * election_tick - 1 ticks without a leader."""
     heartbeat_tick: int = 1
     applied: int = 0
-    """Index that the state machine has applied already, on a restart."""
+    """On a restart: index that the state machine has applied already. The storage's initial
+    ConfState is the one in force there."""
     async_storage_writes: bool = False
     """Allow several Readys under way; committed entries then come only once written here."""
     max_size_per_msg: int = 1 << 20

@@ -13,7 +13,6 @@ from swarm.api.v1.raft_pb2 import (
     Entry,
     Message,
 )
-from swarm.manager.core.raft.errors import Compacted
 from swarm.manager.core.raft.quorum import VoteResult
 from swarm.manager.core.raft.raft import NOBODY, Raft
 from swarm.manager.core.raft.ready import Role
@@ -21,6 +20,8 @@ from swarm.manager.core.raft.replication import append_entries, broadcast_append
 
 CAMPAIGN_TRANSFER = b"CampaignTransfer"
 """Context of a vote request that the leader itself asked for: it goes past the lease."""
+
+_RESPONSES = {MSG_VOTE: MSG_VOTE_RESP, MSG_PRE_VOTE: MSG_PRE_VOTE_RESP}
 
 
 class Campaign(enum.Enum):
@@ -51,10 +52,7 @@ def _has_unapplied_change(raft: Raft) -> bool:
     log = raft.log
     lo, hi = log.applied + 1, log.committed + 1
     while lo < hi:
-        try:
-            page = log.slice(lo, hi, raft.config.max_size_per_msg)
-        except Compacted:
-            return True  # a snapshot is written, but not applied
+        page = log.slice(lo, hi, raft.config.max_size_per_msg)
         if any(entry.type == ENTRY_CONF_CHANGE for entry in page):
             return True
         lo += len(page)
@@ -92,20 +90,54 @@ def handle_vote_request(raft: Raft, message: Message) -> None:
     Learners vote too: one may have been promoted without knowing it yet, and be needed.
     """
     pre_vote = message.type == MSG_PRE_VOTE
-    response = MSG_PRE_VOTE_RESP if pre_vote else MSG_VOTE_RESP
     may_vote = (
         raft.vote == message.from_
         or (raft.vote == NOBODY and raft.lead == NOBODY)
         or (pre_vote and message.term > raft.term)
     )
     if not may_vote or not raft.log.up_to_date(message.index, message.log_term):
-        raft.send(Message(type=response, to=message.from_, term=raft.term, reject=True))
+        reject_vote(raft, message)
         return
     # The term asked for, which a pre-candidate is not in yet, and this node may be behind of.
-    raft.send(Message(type=response, to=message.from_, term=message.term))
+    raft.send(Message(type=_RESPONSES[message.type], to=message.from_, term=message.term))
     if not pre_vote:
         raft.election_elapsed = 0
         raft.vote = message.from_
+
+
+def reject_vote(raft: Raft, message: Message) -> None:
+    """Say no, and up to where this node knows the log to be committed.
+
+    A configuration is in force when it is applied. So a voter that missed only the news of a
+    commit may need the vote of a node that was removed or demoted by it, has the longer log, and
+    may not campaign itself: without this word the group would be stuck (raft-rs does the same).
+    """
+    committed = raft.log.committed
+    hint = (committed, raft.log.known_term(committed))
+    raft.send(
+        Message(
+            type=_RESPONSES[message.type],
+            to=message.from_,
+            term=raft.term,
+            reject=True,
+            context=b"".join(number.to_bytes(8, "big") for number in hint),
+        )
+    )
+
+
+def learn_commit(raft: Raft, rejection: Message) -> None:
+    """Take what a rejection says is committed, if the log holds that very entry.
+
+    True of any term, so also of a late rejection. A candidate that learns of a change of the
+    configuration in this way gives up, and campaigns with the new one.
+    """
+    context = rejection.context
+    if raft.role is Role.LEADER or len(context) != 16:
+        return
+    index, term = int.from_bytes(context[:8], "big"), int.from_bytes(context[8:], "big")
+    learned = raft.log.maybe_commit(index, term)
+    if learned and raft.role is not Role.FOLLOWER and _has_unapplied_change(raft):
+        raft.become_follower(raft.term, NOBODY)
 
 
 def handle_vote_response(raft: Raft, message: Message) -> None:
@@ -130,4 +162,8 @@ def _lead(raft: Raft) -> None:
     raft.become_leader()
     # An entry of the own term: only with it can anything before it be committed (Raft, 8).
     append_entries(raft, [Entry()])
+    # There may be a configuration change somewhere in the uncommitted tail; looking for it could
+    # cost much. So the next one waits for all of it, and for this entry: a change on top of an
+    # unknown one could make two majorities (Ongaro, raft-dev 2015).
+    raft.pending_conf_index = raft.log.last_index()
     broadcast_append(raft)

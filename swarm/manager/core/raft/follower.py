@@ -17,13 +17,12 @@ from swarm.api.v1.raft_pb2 import (
     MSG_TIMEOUT_NOW,
     MSG_TRANSFER_LEADER,
     MSG_VOTE_RESP,
-    ConfState,
     Message,
     Snapshot,
 )
 from swarm.manager.core.raft.election import Campaign, handle_vote_response, start_campaign
 from swarm.manager.core.raft.errors import ProposalDropped
-from swarm.manager.core.raft.membership import restore_configuration
+from swarm.manager.core.raft.membership import begin_restore
 from swarm.manager.core.raft.raft import NOBODY, Raft
 from swarm.manager.core.raft.ready import ReadState
 
@@ -114,20 +113,19 @@ def _handle_snapshot(raft: Raft, message: Message) -> None:
 
 
 def _restore(raft: Raft, snapshot: Snapshot) -> bool:
-    """Replace log and configuration by the snapshot's. False when it brings nothing new."""
-    if snapshot.index <= raft.log.committed or not _is_member(raft.id, snapshot.conf_state):
+    """Replace the log by the snapshot. False when it brings nothing new.
+
+    This node need not be in its configuration: it may have been added after it, and the entries
+    that follow say so.
+    """
+    if snapshot.index <= raft.log.committed:
         return False
     if raft.log.matches(snapshot.index, snapshot.term):
         # The entries are here already; only the commit index was behind.
         raft.log.commit_to(snapshot.index)
         return False
-    raft.log.restore(snapshot)
-    restore_configuration(raft, snapshot.conf_state)
+    begin_restore(raft, snapshot)
     return True
-
-
-def _is_member(node: int, state: ConfState) -> bool:
-    return node in state.voters or node in state.learners or node in state.voters_outgoing
 
 
 _FROM_LEADER: dict[int, Callable[[Raft, Message], None]] = {

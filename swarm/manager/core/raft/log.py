@@ -30,6 +30,8 @@ class RaftLog:
         self._max_applying_size = max_applying_size
         self._applying_size = 0
         self._applying_paused = False
+        # Where a restored snapshot ends: nothing behind it is given out before it is applied.
+        self._restored = start
         # (last index, encoded bytes, payload bytes) of each batch given out and not applied.
         self._batches: deque[tuple[int, int, int]] = deque()
 
@@ -157,31 +159,27 @@ class RaftLog:
 
     def maybe_commit(self, index: int, term: int) -> bool:
         """Commit up to `index` if its entry is of `term`: older ones count only with it (5.4.2)."""
-        if index > self.committed and self.known_term(index) == term:
+        if term and index > self.committed and self.known_term(index) == term:
             self.commit_to(index)
             return True
         return False
 
     def restore(self, snapshot: Snapshot) -> None:
         """Replace everything by a snapshot that is ahead of the commit index."""
-        self.committed = snapshot.index
+        self.committed = self._restored = snapshot.index
         self.unstable.restore(snapshot)
-
-    def has_pending_snapshot(self) -> bool:
-        """Whether a snapshot is not durable yet."""
-        return self.unstable.snapshot is not None
 
     def has_next_committed(self, *, allow_unstable: bool) -> bool:
         """Whether `next_committed` has something."""
-        if self._applying_paused or self.unstable.snapshot is not None:
+        if self._applying_paused or self.applied < self._restored:
             return False
         return self.applying < self._appliable_index(allow_unstable=allow_unstable)
 
     def next_committed(self, *, allow_unstable: bool) -> list[Entry]:
         """Committed entries not given out yet, as many as the limit allows.
 
-        With `allow_unstable` also those whose own write here is not acknowledged yet. None while
-        a snapshot is pending: it comes first.
+        With `allow_unstable` also those whose own write here is not acknowledged yet. None until
+        a restored snapshot is applied: it comes first.
         """
         if not self.has_next_committed(allow_unstable=allow_unstable):
             return []

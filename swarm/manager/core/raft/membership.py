@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from swarm.api.v1.raft_pb2 import ConfChange, ConfState
+from swarm.api.v1.raft_pb2 import ConfChange, ConfState, Snapshot
 from swarm.manager.core.raft import confchange
 from swarm.manager.core.raft.commit import advance_commit
 from swarm.manager.core.raft.confchange import Changer, ConfigAndProgress
-from swarm.manager.core.raft.raft import NOBODY, Raft
+from swarm.manager.core.raft.raft import NOBODY, Raft, Restoring
 from swarm.manager.core.raft.reads import answer_confirmed_reads
 from swarm.manager.core.raft.ready import Role
 from swarm.manager.core.raft.replication import send_append
@@ -18,14 +18,27 @@ def apply_conf_change(raft: Raft, change: ConfChange) -> ConfState:
     return _switch(raft, Changer(raft.tracker, raft.log.last_index()).change(change))
 
 
-def restore_configuration(raft: Raft, state: ConfState) -> None:
-    """Put a snapshot's configuration in force in place of the former one."""
+def begin_restore(raft: Raft, snapshot: Snapshot) -> None:
+    """A snapshot replaces the log; its configuration is put in force once it is applied.
+
+    Not before: changes that came out before the snapshot may still be on their way to
+    `apply_conf_change`, and belong to the configuration that they were made for. Until then this
+    node does not campaign. Raises ValueError for a configuration that cannot be.
+    """
     fresh = ProgressTracker(
         max_inflight=raft.tracker.max_inflight, max_inflight_bytes=raft.tracker.max_inflight_bytes
     )
-    restored = confchange.restore(fresh, raft.log.last_index(), state)
-    raft.tracker = fresh
-    _switch(raft, restored)
+    config, progress = confchange.restore(fresh, snapshot.index, snapshot.conf_state)
+    raft.restoring = Restoring(snapshot.index, config, progress)
+    raft.log.restore(snapshot)
+
+
+def finish_restore(raft: Raft) -> None:
+    """The restored snapshot was applied, if one was: put its configuration in force."""
+    restoring = raft.restoring
+    if restoring is not None and raft.log.applied >= restoring.index:
+        raft.restoring = None
+        _switch(raft, (restoring.config, restoring.progress))
 
 
 def _switch(raft: Raft, new: ConfigAndProgress) -> ConfState:

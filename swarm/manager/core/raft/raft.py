@@ -6,6 +6,8 @@ commit, proposals, leader, follower, reads, membership, and step, which leads me
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from swarm.api.v1.raft_pb2 import (
     MSG_APP_RESP,
     MSG_PRE_VOTE,
@@ -22,7 +24,7 @@ from swarm.manager.core.raft.log import RaftLog
 from swarm.manager.core.raft.progress import Progress
 from swarm.manager.core.raft.readonly import ReadOnly
 from swarm.manager.core.raft.ready import ReadState, Role, SoftState
-from swarm.manager.core.raft.tracker import ProgressTracker
+from swarm.manager.core.raft.tracker import ProgressTracker, TrackerConfig
 
 NOBODY = 0
 """The id that no node has: no leader, no vote."""
@@ -30,6 +32,15 @@ NOBODY = 0
 _WITH_OWN_TERM = frozenset({MSG_VOTE, MSG_VOTE_RESP, MSG_PRE_VOTE, MSG_PRE_VOTE_RESP})
 _WITHOUT_TERM = frozenset({MSG_PROP, MSG_READ_INDEX})
 _AFTER_APPEND = frozenset({MSG_APP_RESP, MSG_VOTE_RESP, MSG_PRE_VOTE_RESP})
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """The configuration of a snapshot that is not applied yet."""
+
+    index: int
+    config: TrackerConfig
+    progress: dict[int, Progress]
 
 
 class Raft:
@@ -60,6 +71,7 @@ class Raft:
         self.election_elapsed = 0
         self.heartbeat_elapsed = 0
         self.randomized_election_timeout = 0
+        self.restoring: Restoring | None = None
         self.reads = ReadOnly(config.read_only)
         self.read_states: list[ReadState] = []
         self.messages: list[Message] = []
@@ -70,15 +82,16 @@ class Raft:
         hard_state, conf_state = self.config.storage.initial_state()
         self.term = hard_state.term
         self.vote = hard_state.vote
-        # The commit index is volatile in the paper: one that ran ahead of the log on the disk is
-        # lowered, and the leader tells it again.
-        self.log.committed = max(self.log.committed, min(hard_state.commit, self.log.last_index()))
-        if self.config.applied > self.log.committed:
+        # The commit index is volatile in the paper. One that ran ahead of the log on the disk is
+        # lowered, and the leader tells it again; one that fell behind what was applied is raised.
+        applied, last_index = self.config.applied, self.log.last_index()
+        if applied > last_index:
             raise ValueError(
-                f"applied {self.config.applied} is beyond the commit index {self.log.committed}: "
+                f"applied {applied} is beyond the last entry {last_index}: "
                 "state and log are not of the same node, or the log was lost"
             )
-        self.log.applying = self.log.applied = max(self.log.applied, self.config.applied)
+        self.log.committed = max(self.log.committed, min(hard_state.commit, last_index), applied)
+        self.log.applying = self.log.applied = max(self.log.applied, applied)
         self.tracker.config, self.tracker.progress = confchange.restore(
             self.tracker, self.log.last_index(), conf_state
         )
@@ -96,7 +109,10 @@ class Raft:
         """Whether this node may campaign: a voter whose log is not being replaced."""
         progress = self.own_progress
         return (
-            progress is not None and not progress.is_learner and not self.log.has_pending_snapshot()
+            progress is not None
+            and not progress.is_learner
+            and self.restoring is None
+            and self.log.unstable.snapshot is None
         )
 
     def in_lease(self) -> bool:
@@ -180,6 +196,3 @@ class Raft:
         assert progress is not None
         progress.become_replicate()
         progress.recent_active = True
-        # There may be a configuration change somewhere in the uncommitted tail. Waiting for all
-        # of it costs little; looking through it could cost much.
-        self.pending_conf_index = self.log.last_index()

@@ -33,7 +33,7 @@ from swarm.manager.core.raft.errors import (
     StepPeerNotFound,
 )
 from swarm.manager.core.raft.leader import peer_unreachable, snapshot_finished
-from swarm.manager.core.raft.membership import apply_conf_change
+from swarm.manager.core.raft.membership import apply_conf_change, finish_restore
 from swarm.manager.core.raft.proposals import conf_change_obstacle, propose_leaving_joint
 from swarm.manager.core.raft.raft import Raft
 from swarm.manager.core.raft.ready import Ready, Role, SoftState
@@ -191,9 +191,13 @@ class RawNode:
         self.raft.log.unstable.written(ready.number)
 
     def applied(self, index: int) -> None:
-        """The state machine has applied everything up to `index`."""
+        """The state machine has applied everything up to `index`.
+
+        For a snapshot this must be called, with its index, before anything after it comes out.
+        """
         raft = self.raft
         settled = raft.log.applied_to(index)
+        finish_restore(raft)
         raft.uncommitted_size = max(0, raft.uncommitted_size - settled)
         propose_leaving_joint(raft)
 

@@ -12,11 +12,14 @@ from swarm.api.v1.raft_pb2 import (
     MSG_READ_INDEX,
     MSG_SNAP,
     MSG_VOTE,
+    MSG_VOTE_RESP,
     Message,
 )
 from swarm.manager.core.raft.election import (
     CAMPAIGN_TRANSFER,
     handle_vote_request,
+    learn_commit,
+    reject_vote,
     start_election,
 )
 from swarm.manager.core.raft.follower import step_candidate, step_follower
@@ -27,12 +30,15 @@ from swarm.manager.core.raft.ready import Role
 from swarm.manager.core.raft.replication import broadcast_heartbeat
 
 _VOTE_REQUESTS = (MSG_VOTE, MSG_PRE_VOTE)
+_VOTE_RESPONSES = (MSG_VOTE_RESP, MSG_PRE_VOTE_RESP)
 _FROM_LEADER = (MSG_APP, MSG_HEARTBEAT, MSG_SNAP)
 _WITHOUT_TERM = (MSG_PROP, MSG_READ_INDEX)
 
 
 def step(raft: Raft, message: Message) -> None:
     """Take one message. Raises ProposalDropped for a proposal that could not be taken."""
+    if message.type in _VOTE_RESPONSES and message.reject:
+        learn_commit(raft, message)
     if message.type not in _WITHOUT_TERM:
         if message.term > raft.term:
             if not _take_higher_term(raft, message):
@@ -64,7 +70,7 @@ def _take_higher_term(raft: Raft, message: Message) -> bool:
 def _answer_lower_term(raft: Raft, message: Message) -> None:
     """Tell a sender that is behind, where silence would leave somebody stuck."""
     if message.type == MSG_PRE_VOTE:
-        raft.send(Message(type=MSG_PRE_VOTE_RESP, to=message.from_, term=raft.term, reject=True))
+        reject_vote(raft, message)
     elif message.type in (MSG_APP, MSG_HEARTBEAT) and (
         raft.config.check_quorum or raft.config.pre_vote
     ):

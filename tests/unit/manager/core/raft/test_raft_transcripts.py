@@ -94,12 +94,22 @@ def describe_message(message: Message) -> str:
     if message.commit:
         parts.append(f"commit={message.commit}")
     if message.context:
-        parts.append(f"context={message.context.decode('ascii', 'replace')!r}")
+        parts.append(describe_context(message))
     if message.entries:
         parts.append(f"[{', '.join(describe_entry(entry) for entry in message.entries)}]")
     if message.HasField("snapshot"):
         parts.append(f"snapshot {describe_snapshot(message.snapshot)}")
     return " ".join(parts)
+
+
+def describe_context(message: Message) -> str:
+    context = message.context
+    if message.type in (MessageType.MSG_HEARTBEAT, MessageType.MSG_HEARTBEAT_RESP):
+        return f"round={int.from_bytes(context, 'big')}"
+    if message.reject:
+        index, term = int.from_bytes(context[:8], "big"), int.from_bytes(context[8:], "big")
+        return f"committed={term}/{index}"
+    return f"context={context.decode()}"
 
 
 def describe_ready(ready: Ready) -> list[str]:
