@@ -41,10 +41,12 @@ class RaftLog:
         return snapshot.index + 1 if snapshot is not None else self.storage.first_index()
 
     def last_index(self) -> int:
+        """Index of the last entry, or of the snapshot when there is none after it."""
         index = self.unstable.last_index()
         return index if index is not None else self.storage.last_index()
 
     def last_term(self) -> int:
+        """Term of the last entry."""
         return self.term(self.last_index())
 
     def term(self, index: int) -> int:

@@ -70,6 +70,7 @@ class JointConfig:
 
     @property
     def joint(self) -> bool:
+        """Whether two halves decide."""
         return bool(self.outgoing)
 
     def ids(self) -> frozenset[int]:

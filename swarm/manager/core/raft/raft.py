@@ -103,6 +103,7 @@ class Raft:
         return self.tracker.progress.get(self.id)
 
     def soft_state(self) -> SoftState:
+        """Who leads and what this node is."""
         return SoftState(self.lead, self.role)
 
     def promotable(self) -> bool:

@@ -66,6 +66,7 @@ class Unstable:
         return self.entries[self.handed_out - self.offset :]
 
     def has_next_entries(self) -> bool:
+        """Whether `next_entries` has something."""
         return self.handed_out - self.offset < len(self.entries)
 
     def next_snapshot(self) -> Snapshot | None:
