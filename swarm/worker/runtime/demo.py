@@ -19,11 +19,18 @@ DEMO_REFERENCE = "swarm/demo:latest"
 BUSYBOX_PATHS = ("/bin/busybox", "/usr/bin/busybox", "/sbin/busybox")
 ELF_INTERPRETER = 3  # PT_INTERP: the program needs a loader, so it is not static
 
+# It says that it listens only when it does: the shell starts httpd beside itself.
 SERVER = b"""#!/bin/sh
-httpd -f -p "${PORT:-8000}" -h /www &
+port="${PORT:-8000}"
+httpd -f -p "$port" -h /www &
 server=$!
 trap 'kill $server; exit 0' TERM INT
-echo "demo listens on port ${PORT:-8000}"
+tries=0
+until wget -q -O /dev/null "http://127.0.0.1:$port/healthz" 2>/dev/null || [ $tries -ge 100 ]; do
+  tries=$((tries + 1))
+  usleep 10000
+done
+echo "demo listens on port $port"
 wait $server
 """
 
