@@ -438,6 +438,8 @@ class AgentCore:
     def _finish_stop_all(self) -> None:
         if not self._stopping_all or self._all_stopped or self._lives or self._found is None:
             return
+        if not self._journal.is_clean:
+            return
         self._all_stopped = True
         self._out += self._session.goodbye()
         self._out.append(do.AllStopped())

@@ -19,6 +19,11 @@ class Journal:
         self._under_way: dict[tuple[str, str], bytes | None] | None = None
         self._under_way_waiting: list[str] = []
 
+    @property
+    def is_clean(self) -> bool:
+        """Everything is durable."""
+        return self._under_way is None and not self._gathering
+
     def put(self, kind: str, key: str, value: bytes) -> None:
         self._gathering[kind, key] = value
 

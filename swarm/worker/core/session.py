@@ -47,6 +47,7 @@ class SessionTimes:
     silent_periods: int = 5
     silent_min_s: float = 5.0
     status_batch_s: float = 0.02  # between two reports
+    role_again_s: float = 10.0  # a role that differs is told again, as renewing may have failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ class Session:
         self._description = NodeDescription()
         self._address = ""
         self._role: NodeRole.ValueType = NodeRole.NODE_ROLE_WORKER
-        self._announced_role: NodeRole.ValueType | None = None
+        self._wanted_role: NodeRole.ValueType | None = None
+        self._role_again_at = 0.0
         self._root = b""
         self._given: tuple[str, ...] = ()
         self._known: tuple[str, ...] = ()
@@ -247,7 +249,7 @@ class Session:
         """A session with the old certificate is replaced, at once and without a pause."""
         self._role = role
         self._root = root
-        self._announced_role = None
+        self._wanted_role = None
         if self._ended:
             return
         if self._session is not None:
@@ -287,19 +289,24 @@ class Session:
             self._outbox.resend()
             self._out.append(do.SessionUp(self._manager))
         self._out.append(TakeManagers(info))
-        self._compare_role(info)
+        self._compare_role(info, now)
         if info.root_certificate_pem and info.root_certificate_pem != self._root:
             self._root = info.root_certificate_pem
             self._out.append(do.RootChanged(info.root_certificate_pem))
 
-    def _compare_role(self, info: SessionInfo) -> None:
+    def _compare_role(self, info: SessionInfo, now: float) -> None:
         if not info.HasField("node"):
             return
         if info.node.role == self._role:
-            self._announced_role = None
-        elif info.node.role != self._announced_role:
-            self._announced_role = info.node.role
-            self._out.append(do.RoleChanged(info.node.role))
+            self._wanted_role = None
+        elif info.node.role != self._wanted_role:
+            self._wanted_role = info.node.role
+            self._tell_role(now)
+
+    def _tell_role(self, now: float) -> None:
+        if self._wanted_role is not None:
+            self._role_again_at = now + self._times.role_again_s
+            self._out.append(do.RoleChanged(self._wanted_role))
 
     def _assignments(self, assignments: Assignments, now: float) -> None:
         position = (assignments.incarnation, assignments.revision)
@@ -335,6 +342,8 @@ class Session:
         if now >= self._heartbeat_at:
             self._heartbeat_at = now + self._heartbeat_s * (0.9 + 0.2 * self._rng.random())
             self._out += self._sent(AgentMessage(heartbeat=SessionHeartbeat()))
+            if now >= self._role_again_at:
+                self._tell_role(now)
         if self._outbox.has_unsent and now >= self._report_at:
             self._report_at = now + self._times.status_batch_s
             self._out += self.flush()
