@@ -117,7 +117,6 @@ class Consensus:
     _received: dict[tuple[int, int], Store] = field(init=False)
     _snapshot_index: int = field(init=False)
     _saving_snapshot: bool = field(init=False, default=False)
-    _snapshot_wanted: bool = field(init=False, default=False)
     _saved_conf_state: ConfState = field(init=False)
     _hung: bool = field(init=False, default=False)
 
@@ -288,23 +287,7 @@ class Consensus:
         plain = [m for m in messages if m.type != MSG_SNAP]
         if plain:
             out.append(Send(plain))
-        for message in messages:
-            if message.type == MSG_SNAP:
-                self._send_snapshot(message, out)
-
-    def _send_snapshot(self, message: Message, out: list[Effect]) -> None:
-        """A peer takes no snapshot from before it was a member (it would not know itself): a
-        newer one is saved, and sent when Raft tries again."""
-        conf_state = message.snapshot.conf_state
-        if message.to in (
-            *conf_state.voters,
-            *conf_state.learners,
-            *conf_state.voters_outgoing,
-        ):
-            out.append(SendSnapshot(message))
-        else:
-            self._snapshot_wanted = True
-            self.node.report_snapshot(message.to, ok=False)
+        out.extend(SendSnapshot(m) for m in messages if m.type == MSG_SNAP)
 
     def _apply(self, entry: Entry, out: list[Effect]) -> AppliedEntry:
         self.applied_index, self.applied_term = entry.index, entry.term
@@ -343,11 +326,9 @@ class Consensus:
         out.append(MembersChanged(list(store.members())))
 
     def _take_snapshot_if_due(self, out: list[Effect]) -> None:
-        behind = self.applied_index - self._snapshot_index
-        due = behind >= self.timing.snapshot_interval or (self._snapshot_wanted and behind > 0)
+        due = self.applied_index - self._snapshot_index >= self.timing.snapshot_interval
         if not due or self._saving_snapshot:
             return
-        self._snapshot_wanted = False
         self._saving_snapshot = True
         self._snapshot_index = self.applied_index
         self._saved_conf_state = self.conf_state
