@@ -263,7 +263,7 @@ async def agent(dispatcher, tmp_path):
     await agent.start()
     yield agent
     await agent.kill()
-    kill_node(tmp_path / "worker" / "runtime" / "process")
+    kill_node(tmp_path / "worker" / "runtime")
 
 
 async def test_a_task_from_assignment_to_removal(dispatcher, agent, tmp_path):
@@ -296,7 +296,7 @@ async def test_a_task_from_assignment_to_removal(dispatcher, agent, tmp_path):
     async with asyncio.timeout(10):
         while list((tmp_path / "worker/runtime/process/tasks").iterdir()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-    assert dispatcher.said.count("heartbeat") >= 1
+    await dispatcher.until(lambda: "heartbeat" in dispatcher.said)
 
 
 async def test_an_agent_killed_finds_its_tasks_and_starts_none_twice(dispatcher, agent, tmp_path):
