@@ -68,7 +68,7 @@ def _settle_up(
     if standing is None:
         if nodes.takes_tasks(node):
             slots.replace(work, service, key, tasks[-1] if tasks else None)
-    elif intent is Intent.UPDATE and standing.revision != service.task_revision:
+    elif _is_due(service, standing, node, intent):
         start_first = spec.update.order == UPDATE_ORDER_START_FIRST and wanted(standing)
         slots.replace(work, service, key, standing, start_first=start_first)
     elif current is not None:
@@ -78,3 +78,9 @@ def _settle_up(
             slots.follow_ended(work, service, key, current)
         else:
             slots.stop(work, current)
+
+
+def _is_due(service: Service, standing: Task, node: Node, intent: Intent) -> bool:
+    """A paused node keeps the task it has: there is no other to be had."""
+    outdated = standing.revision != service.task_revision
+    return outdated and intent is Intent.UPDATE and nodes.takes_tasks(node)

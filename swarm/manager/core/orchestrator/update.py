@@ -107,7 +107,7 @@ def progress_of(
 ) -> Progress:
     """Where the slot is. Sets a timer where only the update's delay is to be waited for."""
     standing = slots.standing_task(work, tasks)
-    if standing is None or (key.node_id and nodes.is_down(work.draft.node(key.node_id))):
+    if standing is None or not _can_update(work, key):
         return Progress.DONE
     if standing.revision != service.task_revision:
         return Progress.OUTDATED
@@ -120,3 +120,11 @@ def progress_of(
         work.agenda.wake_at(key, until_ns)
         return Progress.IN_FLUX
     return Progress.IN_FLUX if standing.node_id or len(tasks) > 1 else Progress.UNPLACED
+
+
+def _can_update(work: Work, key: SlotKey) -> bool:
+    """A global service's slot waits for a node that is down or paused."""
+    if not key.node_id:
+        return True
+    node = work.draft.node(key.node_id)
+    return node is not None and nodes.takes_tasks(node)

@@ -188,11 +188,13 @@ class SmallCluster:
             spec.replicated.CopyFrom(ReplicatedService(replicas=replicas))
         return spec
 
-    def create_service(self, name: str, spec: ServiceSpec, ports=()) -> None:
+    def create_service(self, key: str, spec: ServiceSpec, ports=(), name: str = "") -> None:
         def write(draft: Draft) -> None:
             with draft.group("service"):
-                draft.create(Service(id=name, name=name, revision=1, task_revision=1, ports=ports))
-                draft.create(_revision(name, 1, spec))
+                draft.create(
+                    Service(id=key, name=name or key, revision=1, task_revision=1, ports=ports)
+                )
+                draft.create(_revision(key, 1, spec))
 
         self.propose(write)
 

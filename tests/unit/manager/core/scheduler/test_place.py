@@ -1,0 +1,305 @@
+"""Placement of groups, against a scheduler that is slow and obvious."""
+
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from swarm.api.v1.node_pb2 import (
+    NODE_AVAILABILITY_ACTIVE,
+    NODE_AVAILABILITY_DRAIN,
+    NODE_STATE_DOWN,
+    NODE_STATE_READY,
+    Node,
+    NodeDescription,
+    NodeSpec,
+    NodeStatus,
+)
+from swarm.api.v1.service_pb2 import (
+    Placement,
+    PlacementPreference,
+    ResourceRequirements,
+    ServiceSpec,
+    TaskSpec,
+)
+from swarm.api.v1.task_pb2 import (
+    TASK_STATE_ASSIGNED,
+    TASK_STATE_FAILED,
+    TASK_STATE_RUNNING,
+    Task,
+    TaskStatus,
+)
+from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, Annotations, Platform, Resources
+from swarm.manager.core.scheduler.demand import demand_of
+from swarm.manager.core.scheduler.explain import count_reasons, explain, same_kinds
+from swarm.manager.core.scheduler.filters import Reason, rejection
+from swarm.manager.core.scheduler.nodes import NodeSet
+from swarm.manager.core.scheduler.place import filter_nodes, place
+
+CPU = 1_000_000_000
+MINUTE = 60 * 1_000_000_000
+
+
+class Specs:
+    """All of a View that a NodeSet asks for."""
+
+    def __init__(self, **specs: ServiceSpec) -> None:
+        self.specs = specs
+
+    def spec(self, service_id: str, revision: int) -> ServiceSpec | None:
+        return self.specs.get(service_id)
+
+
+def spec_of(
+    cpus=0, ports=(), constraints=(), most=0, spread=(), platforms=(), memory=0
+) -> ServiceSpec:
+    reservations = Resources(nano_cpus=int(cpus * CPU), memory_bytes=memory)
+    placement = Placement(
+        constraints=constraints,
+        preferences=[PlacementPreference(spread_descriptor=label) for label in spread],
+        max_replicas_per_node=most,
+        platforms=platforms,
+    )
+    spec = ServiceSpec(
+        task=TaskSpec(
+            resources=ResourceRequirements(reservations=reservations), placement=placement
+        )
+    )
+    for port in ports:
+        spec.endpoint.ports.add(target_port=80, published_port=port, publish_mode=PUBLISH_MODE_HOST)
+    return spec
+
+
+def node_of(name, cpus=4, ready=True, drained=False, labels=None, architecture="x86_64") -> Node:
+    availability = NODE_AVAILABILITY_DRAIN if drained else NODE_AVAILABILITY_ACTIVE
+    return Node(
+        id=name,
+        spec=NodeSpec(annotations=Annotations(labels=labels or {}), availability=availability),
+        description=NodeDescription(
+            resources=Resources(nano_cpus=cpus * CPU, memory_bytes=1 << 30),
+            platform=Platform(os="linux", architecture=architecture),
+        ),
+        status=NodeStatus(state=NODE_STATE_READY if ready else NODE_STATE_DOWN),
+    )
+
+
+def task_on(node_id, number, service="web", state=TASK_STATE_RUNNING) -> Task:
+    return Task(
+        id=f"{service}-{number}",
+        service_id=service,
+        revision=1,
+        node_id=node_id,
+        desired_state=TASK_STATE_RUNNING,
+        status=TaskStatus(state=state),
+    )
+
+
+def build(nodes, tasks=(), **specs) -> tuple[NodeSet, Specs]:
+    view = Specs(**specs)
+    node_set = NodeSet()
+    for node in nodes:
+        node_set.put_node(node, [task for task in tasks if task.node_id == node.id], view)
+    return node_set, view
+
+
+def place_group(node_set, view, count, service="web", now_ns=0) -> list[str]:
+    demand = node_set.demand(view, service, 1)
+    fitting = filter_nodes(node_set, service, demand).fitting
+    return place(node_set, fitting, (service, 1), demand, count, now_ns)
+
+
+def place_slowly(node_set, view, count, service="web") -> list[str]:
+    """Task by task, node by node: the best of those that pass all filters now."""
+    demand = node_set.demand(view, service, 1)
+    placed: list[str] = []
+    for number in range(count):
+        best = None
+        for info in node_set:
+            if rejection(info, service, demand) is not None:
+                continue
+            rank = (info.tasks_of.get(service, 0), info.total, info.number)
+            if best is None or rank < best[0]:
+                best = (rank, info.node.id)
+        if best is None:
+            break
+        placed.append(best[1])
+        node_set.put(task_on(best[1], f"new{number}", service, TASK_STATE_ASSIGNED), view)
+    return placed
+
+
+NODES = st.lists(
+    st.builds(
+        dict,
+        cpus=st.integers(0, 6),
+        ready=st.sampled_from([True, True, True, False]),
+        drained=st.sampled_from([False, False, True]),
+        labels=st.sampled_from([{}, {"zone": "n"}, {"zone": "s"}, {"zone": "n", "disk": "ssd"}]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+SPECS = st.builds(
+    spec_of,
+    cpus=st.sampled_from([0, 0.5, 1, 2]),
+    ports=st.sampled_from([(), (), (8080,)]),
+    constraints=st.sampled_from([(), ("node.labels.zone==n",), ("node.labels.disk!=ssd",)]),
+    most=st.sampled_from([0, 0, 1, 3]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(NODES, SPECS, SPECS, st.lists(st.integers(0, 7), max_size=12), st.integers(0, 30))
+def test_the_same_as_the_slow_and_obvious_scheduler(nodes, web, other, taken, count):
+    def fresh():
+        rows = [node_of(f"n{number}", **node) for number, node in enumerate(nodes)]
+        tasks = [
+            task_on(f"n{at % len(rows)}", number, "web" if number % 3 else "other")
+            for number, at in enumerate(taken)
+        ]
+        return build(rows, tasks, web=web, other=other)
+
+    fast = place_group(*fresh(), count)
+    slow = place_slowly(*fresh(), count)
+    assert Counter(fast) == Counter(slow)
+
+
+@settings(max_examples=100, deadline=None)
+@given(NODES, SPECS, st.integers(1, 40))
+def test_filters_hold_and_reservations_are_never_exceeded(nodes, web, count):
+    rows = [node_of(f"n{number}", **node) for number, node in enumerate(nodes)]
+    node_set, view = build(rows, web=web)
+    demand = demand_of(web)
+    for number, node_id in enumerate(place_group(node_set, view, count)):
+        info = node_set.get(node_id)
+        assert info.available
+        assert demand.suits(info.node)
+        node_set.put(task_on(node_id, number, state=TASK_STATE_ASSIGNED), view)
+        assert info.free_nano_cpus >= 0
+        assert all(held == 1 for held in info.ports.values())
+        limit = demand.max_replicas_per_node
+        assert not limit or info.tasks_of["web"] <= limit
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("ns"), st.sampled_from("123")), min_size=1, max_size=9),
+    st.integers(1, 40),
+)
+def test_preferences_even_out_every_level_within_1(places, count):
+    rows = [
+        node_of(f"n{number}", cpus=99, labels={"zone": zone, "rack": rack})
+        for number, (zone, rack) in enumerate(places)
+    ]
+    web = spec_of(spread=("node.labels.zone", "node.labels.rack"))
+    chosen = place_group(*build(rows, web=web), count)
+    at = {f"n{number}": place for number, place in enumerate(places)}
+    assert len(chosen) == count
+    zones = Counter({zone: 0 for zone, _ in places})
+    racks = Counter(dict.fromkeys(places, 0))
+    on_nodes = Counter(dict.fromkeys(at, 0))
+    for node_id in chosen:
+        zones[at[node_id][0]] += 1
+        racks[at[node_id]] += 1
+        on_nodes[node_id] += 1
+    assert max(zones.values()) - min(zones.values()) <= 1
+    for zone in zones:
+        in_zone = [n for place, n in racks.items() if place[0] == zone]
+        assert max(in_zone) - min(in_zone) <= 1
+    for place_ in racks:
+        on_rack = [n for node_id, n in on_nodes.items() if at[node_id] == place_]
+        assert max(on_rack) - min(on_rack) <= 1
+
+
+def test_a_full_branch_leaves_its_share_to_the_others():
+    rows = [node_of("n", cpus=1, labels={"zone": "n"}), node_of("s", cpus=9, labels={"zone": "s"})]
+    web = spec_of(cpus=1, spread=("node.labels.zone",))
+    assert Counter(place_group(*build(rows, web=web), 6)) == {"n": 1, "s": 5}
+
+
+def test_nodes_without_the_label_are_a_branch_of_their_own():
+    rows = [node_of("a", labels={"zone": "n"}), node_of("b", labels={"zone": "n"}), node_of("c")]
+    web = spec_of(spread=("node.labels.zone",))
+    assert Counter(place_group(*build(rows, web=web), 4)) == {"a": 1, "b": 1, "c": 2}
+
+
+def test_fewer_tasks_in_all_decide_between_equals():
+    tasks = [task_on("a", number, "other") for number in range(2)]
+    rows = [node_of("a"), node_of("b")]
+    node_set, view = build(rows, tasks, web=spec_of(), other=spec_of())
+    assert place_group(node_set, view, 1) == ["b"]
+
+
+def test_a_node_where_the_revision_keeps_failing_goes_last_for_five_minutes():
+    node_set, view = build([node_of("a"), node_of("b")], web=spec_of())
+    for number in range(5):
+        failed = task_on("a", number, state=TASK_STATE_FAILED)
+        failed.status.timestamp_ns = MINUTE
+        node_set.failed(failed)
+    busy = [task_on("b", number) for number in range(3)]
+    for task in busy:
+        node_set.put(task, view)
+    assert place_group(node_set, view, 2, now_ns=2 * MINUTE) == ["b", "b"]
+    assert place_group(node_set, view, 2, now_ns=7 * MINUTE) == ["a", "a"]
+
+
+def test_platforms():
+    rows = [node_of("arm", architecture="aarch64"), node_of("pc", architecture="x86_64")]
+    web = spec_of(platforms=[Platform(os="linux", architecture="arm64")])
+    assert set(place_group(*build(rows, web=web), 3)) == {"arm"}
+
+
+def test_what_a_task_holds_is_counted_once_and_given_back():
+    node_set, view = build([node_of("a", cpus=2)], web=spec_of(cpus=1, ports=(80,)))
+    info = node_set.get("a")
+    task = task_on("a", 1, state=TASK_STATE_ASSIGNED)
+    for _ in range(2):
+        node_set.put(task, view)
+    assert (info.free_nano_cpus, info.total, info.ports) == (CPU, 1, {(0, 80): 1})
+    task.status.state = TASK_STATE_FAILED
+    assert node_set.put(task, view), "room is given back"
+    assert not node_set.put(task, view)
+    assert (info.free_nano_cpus, info.total, info.ports) == (2 * CPU, 0, {})
+
+
+def test_explanations_are_swarms():
+    assert explain({}) == "no suitable node"
+    counts = count_reasons([Reason.CONSTRAINTS, Reason.RESOURCES, Reason.RESOURCES])
+    assert explain(counts) == (
+        "no suitable node (insufficient resources on 2 nodes; "
+        "scheduling constraints not satisfied on 1 node)"
+    )
+    equal = count_reasons([Reason.HOST_PORT, Reason.NOT_AVAILABLE])
+    assert explain(equal) == (
+        "no suitable node (1 node not available for new tasks; "
+        "host-mode port already in use on 1 node)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({Reason.RESOURCES: 1}, {Reason.RESOURCES: 7}, True),
+        (
+            {Reason.RESOURCES: 1, Reason.PLATFORM: 2},
+            {Reason.RESOURCES: 2, Reason.PLATFORM: 1},
+            True,
+        ),
+        ({Reason.RESOURCES: 1}, {Reason.PLATFORM: 1}, False),
+        ({Reason.RESOURCES: 1}, {}, False),
+        ({Reason.NOT_AVAILABLE: 1}, {Reason.NOT_AVAILABLE: 2}, True),
+    ],
+)
+def test_kinds_of_reasons_are_compared_without_numbers(one, other, same):
+    assert same_kinds(explain(one), explain(other)) == same
+
+
+def test_100_000_tasks_on_1_000_nodes_take_a_second_at_most():
+    rows = [node_of(f"n{number}", cpus=1000) for number in range(1_000)]
+    node_set, view = build(rows, web=spec_of(cpus=1))
+    started = time.perf_counter()
+    chosen = place_group(node_set, view, 100_000)
+    taken = time.perf_counter() - started
+    assert set(Counter(chosen).values()) == {100}
+    assert taken < 1, f"{taken:.2f} s"
