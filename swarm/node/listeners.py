@@ -5,7 +5,6 @@ not be believed for minutes.
 """
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,17 +72,12 @@ async def serve_socket(
     daemon: DaemonServicer,
     control: object,
 ) -> grpc.aio.Server:
-    """The local daemon's socket: 0660, so that its group may use it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Behind the local daemon's socket (`local_socket`), which lets its users in."""
     server = grpc.aio.server(interceptors=(interceptor,), options=_SERVER_OPTIONS)
     add_DaemonServicer_to_server(daemon, server)
     add_ControlServicer_to_server(control, server)  # type: ignore[arg-type]
-    old_mask = os.umask(0o117)
-    try:
-        _bind(server, f"unix:{path}", credentials, str(path))
-        await server.start()
-    finally:
-        os.umask(old_mask)
+    _bind(server, f"unix:{path}", credentials, str(path))
+    await server.start()
     return server
 
 

@@ -52,13 +52,16 @@ def command(**flags: Any) -> None:
 
 
 async def _run(config: NodeConfig) -> int:
-    # Imported here so that a wrong flag is answered at once.
+    # gRPC's own log lines are for its developers; what matters is said by us. Set before its
+    # import, which is here so that a wrong flag is answered at once.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
     from swarm.manager.api.authorization import check_certificates
     from swarm.manager.api.interceptor import Interceptor
     from swarm.node.addresses import AddressError
     from swarm.node.daemon_api import ControlOnSocket, DaemonApi
     from swarm.node.listeners import ListenError, serve_socket
+    from swarm.node.local_socket import LocalSocket
     from swarm.node.node import Node
     from swarm.security.errors import SecurityError
     from swarm.security.tls import local_server_credentials
@@ -68,18 +71,18 @@ async def _run(config: NodeConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     node = Node(config)
-    server = None
+    server, front = None, LocalSocket(config.socket)
     try:
         await node.start()
-        config.socket.unlink(missing_ok=True)
         interceptor = Interceptor(check_certificates(lambda: "", lambda _: ""))
         server = await serve_socket(
-            config.socket,
+            front.behind,
             local_server_credentials(),
             interceptor,
             DaemonApi(node),
             ControlOnSocket(node),
         )
+        await front.start()
         log.info("swarmd is ready on %s", config.socket)
         await stop.wait()
     except (
@@ -94,10 +97,10 @@ async def _run(config: NodeConfig) -> int:
         print(f"swarmd: {error}", file=sys.stderr)  # noqa: T201
         return 1
     finally:
+        await front.stop()
         if server is not None:
             await server.stop(0.5)
         await node.stop()
-        config.socket.unlink(missing_ok=True)
     return 0
 
 

@@ -10,7 +10,14 @@ from typing import Final
 import grpc.aio
 
 from swarm.security.errors import AccessDenied
-from swarm.security.roles import Caller, Role, authorize, caller_from_auth_context
+from swarm.security.local_peer import uid_of_peer
+from swarm.security.roles import (
+    Caller,
+    Role,
+    authorize,
+    caller_from_auth_context,
+    local_caller,
+)
 
 _USERS: Final = frozenset({Role.LOCAL, Role.ADMIN})
 _MANAGERS: Final = frozenset({Role.MANAGER})
@@ -59,7 +66,10 @@ FORWARDED_FOR: Final = "swarm-forwarded-for"
 
 def caller_of(context: "grpc.aio.ServicerContext[object, object]") -> Caller:
     """Who calls, by certificate or socket. SecurityError when nobody can be made out."""
-    return caller_from_auth_context(context.auth_context())
+    caller = caller_from_auth_context(context.auth_context())
+    if caller.role is Role.LOCAL:
+        return local_caller(uid_of_peer(context.peer()))
+    return caller
 
 
 def who_of(context: "grpc.aio.ServicerContext[object, object]") -> tuple[str, bool]:
