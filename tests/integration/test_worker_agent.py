@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 from collections.abc import Callable
@@ -24,12 +25,20 @@ from swarm.api.v1.dispatcher_pb2 import (
 )
 from swarm.api.v1.dispatcher_pb2_grpc import DispatcherServicer, add_DispatcherServicer_to_server
 from swarm.api.v1.logs_pb2 import LogOptions, LogSubscription
-from swarm.api.v1.node_pb2 import NODE_ROLE_MANAGER, NODE_ROLE_WORKER, Node
-from swarm.api.v1.service_pb2 import EndpointSpec, ServiceRevision, ServiceSpec
+from swarm.api.v1.node_pb2 import NODE_ROLE_MANAGER, NODE_ROLE_WORKER, Node, NodeDescription
+from swarm.api.v1.service_pb2 import (
+    ContainerSpec,
+    EndpointSpec,
+    HealthCheck,
+    ServiceRevision,
+    ServiceSpec,
+    TaskSpec,
+)
 from swarm.api.v1.task_pb2 import (
     TASK_STATE_ASSIGNED,
     TASK_STATE_COMPLETE,
     TASK_STATE_FAILED,
+    TASK_STATE_REJECTED,
     TASK_STATE_RUNNING,
     TASK_STATE_SHUTDOWN,
     Task,
@@ -44,7 +53,13 @@ from swarm.security.certificates import (
 )
 from swarm.security.node_keys import NodeBundle, NodeKeys
 from swarm.security.roles import Role, caller_from_auth_context
-from swarm.security.tls import node_server_credentials
+from swarm.security.tls import manager_channel, node_server_credentials
+from swarm.worker.agent import Agent, Surroundings
+from swarm.worker.core.agent import AgentCore
+from swarm.worker.core.events import Loaded
+from swarm.worker.database import Database, DatabaseError
+from swarm.worker.runtime.fake import FakeRuntime
+from swarm.worker.runtime.port import HealthStatus, RuntimeFailed, RuntimeRefused
 from swarm.worker.runtime.powercut import kill_node
 
 CLUSTER = "c" * 25
@@ -278,7 +293,8 @@ async def test_a_task_from_assignment_to_removal(dispatcher, agent, tmp_path):
 
     dispatcher.run("t1", "echo hello; echo world >&2; exec sleep 60")
     status = await dispatcher.until_state("t1", TASK_STATE_RUNNING)
-    os.kill(status.container.pid, 0)
+    nice = os.getpriority(os.PRIO_PROCESS, status.container.pid)
+    assert nice == os.getpriority(os.PRIO_PROCESS, 0), "the agent's own priority is not inherited"
     assert dispatcher.histories["t1"] == sorted(dispatcher.histories["t1"])
 
     options = LogOptions(tail=-1, stdout=True, stderr=True)
@@ -398,6 +414,99 @@ async def test_role_renewal_and_managers(dispatcher, agent, tmp_path):
     agent.say({"cmd": "dance"})
     dispatcher.run("t1", "exit 0")
     await dispatcher.until_state("t1", TASK_STATE_COMPLETE)
+
+
+@pytest.fixture
+async def fake(dispatcher, tmp_path):
+    """An agent in this process, with a runtime in memory."""
+    worker = bundle(dispatcher.root, Role.WORKER)
+    runtime = FakeRuntime()
+    database = Database(tmp_path / "agent.db")
+    surroundings = Surroundings(
+        node_id="n",
+        runtime=runtime,
+        database=database,
+        open_channel=lambda address: manager_channel(address, worker),
+        listen_host="127.0.0.1",
+        advertise_host="127.0.0.1",
+    )
+    runtime.reports = []
+    runtime.database = database
+    agent = Agent(AgentCore("n", random.Random(1)), surroundings, runtime.reports.append)
+    agent.deliver(
+        Loaded(
+            rows=database.load(),
+            managers=[dispatcher.address],
+            certificate_role=NODE_ROLE_WORKER,
+            root_certificate_pem=dispatcher.root.certificate_pem,
+            description=NodeDescription(),
+            address="127.0.0.1",
+        )
+    )
+    await dispatcher.until(lambda: dispatcher.hellos)
+    yield runtime
+    await agent.close()
+
+
+async def test_refusals_failures_and_health_become_states(dispatcher, fake):
+    fake.refusals["refused"] = RuntimeRefused("No such image: any", "image")
+    fake.failures["failed"] = RuntimeFailed("the registry does not answer")
+    checked = TaskSpec(container=ContainerSpec(health_check=HealthCheck(test=["CMD", "true"])))
+    for name in ("refused", "failed", "ill", "well"):
+        dispatcher.run(name, "true", task=checked)
+    status = await dispatcher.until_state("refused", TASK_STATE_REJECTED)
+    assert status.err == "No such image: any"
+    status = await dispatcher.until_state("failed", TASK_STATE_FAILED)
+    assert status.err == "the registry does not answer"
+    await dispatcher.until(lambda: {"ill", "well"} <= fake.tasks.keys())
+    for name, health in (("ill", HealthStatus.UNHEALTHY), ("well", HealthStatus.HEALTHY)):
+        fake.set_health(name, health)
+    await dispatcher.until_state("well", TASK_STATE_RUNNING)
+    status = await dispatcher.until_state("ill", TASK_STATE_FAILED)
+    assert status.err == "task: unhealthy container"
+    assert ("stop", "ill") in fake.calls
+
+
+async def test_a_defect_of_a_driver_fails_the_task_and_no_more(dispatcher, fake):
+    fake.failures["broken"] = ZeroDivisionError("division by zero")
+    dispatcher.run("broken", "true")
+    status = await dispatcher.until_state("broken", TASK_STATE_FAILED)
+    assert status.err == "ZeroDivisionError: division by zero"
+
+
+async def test_preparing_what_nobody_wants_any_more_is_given_up(dispatcher, fake):
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(run):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    fake.prepare = hang
+    dispatcher.run("t1", "true")
+    await begun.wait()
+    dispatcher.want("t1", TASK_STATE_SHUTDOWN)
+    await dispatcher.until_state("t1", TASK_STATE_SHUTDOWN)
+    async with asyncio.timeout(5):
+        await ended.wait()
+
+
+async def test_a_database_that_fails_is_told_and_tried_again(dispatcher, fake):
+    save = fake.database.save
+
+    def fail(*_):
+        raise DatabaseError("agent.db: disk is full")
+
+    fake.database.save = fail
+    dispatcher.run("t1", "true")
+    async with asyncio.timeout(5):
+        while not any("disk is full" in getattr(r, "message", "") for r in fake.reports):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert fake.calls == []
+    fake.database.save = save
+    await dispatcher.until(lambda: "t1" in fake.tasks)
 
 
 async def test_what_it_cannot_start_with_is_said_in_a_line(tmp_path):
