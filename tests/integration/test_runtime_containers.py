@@ -142,7 +142,7 @@ async def test_life_of_a_task(runtime: Runtime):
     assert abs(started.started_at_ns - before) < 30e9
     ended = await runtime.wait("t1")
     assert (ended.exit_code, ended.oom, ended.message) == (3, False, "")
-    assert ended.finished_at_ns >= started.started_at_ns
+    assert abs(ended.finished_at_ns - before) < 30e9
     assert sorted(await output(runtime, "t1")) == [("stderr", b"err\n"), ("stdout", b"out\n")]
     assert await output(runtime, "t1", streams=("stderr",)) == [("stderr", b"err\n")]
     assert (await runtime.start("t1")).pid == 0  # not a second time

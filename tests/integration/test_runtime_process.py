@@ -270,7 +270,7 @@ async def test_exec_with_a_terminal(runtime: ProcessRuntime):
     await runtime.prepare(sh("t1", "read x", open_stdin=True))
     await runtime.start("t1")
     process = await runtime.exec(
-        "t1", ExecOptions(("sh", "-c", "stty size; read x; echo got $x"), tty=True)
+        "t1", ExecOptions(("sh", "-c", "read x; stty size; echo got $x"), tty=True)
     )
     await process.resize(33, 77)
     await process.write(b"hello\n")

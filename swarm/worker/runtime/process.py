@@ -205,7 +205,8 @@ class ProcessRuntime:
             cwd=options.working_dir or launch["working_dir"],
             tty=options.tty,
             open_stdin=options.open_stdin,
-            settle=(lambda: _become(user)) if user is not None else None,
+            control=True,
+            user=user,
         )
 
     async def close(self) -> None:
@@ -352,12 +353,6 @@ def _user(text: str, field: str) -> User | None:
     if uid != os.geteuid():
         raise RuntimeRefused(f'user "{text}": swarmd runs without root and stays itself', field)
     return None
-
-
-def _become(user: User) -> None:
-    os.setgroups(user.groups)
-    os.setgid(user.gid)
-    os.setuid(user.uid)
 
 
 def _port(key: str) -> Port:

@@ -8,10 +8,11 @@ import os
 import pty
 import signal
 import struct
+import sys
 import termios
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,15 @@ from swarm.worker.runtime.port import LogLine, RuntimeFailed
 
 READ_BYTES = 64 * 1024
 CHECK_OUTPUT_BYTES_MAX = 64 * 1024
+
+TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+try:
+    os.execvp(sys.argv[1], sys.argv[1:])
+except OSError as error:
+    sys.exit(f'cannot run "{sys.argv[1]}": {error.strerror}')
+"""
 
 
 class SubprocessExec:
@@ -38,18 +48,19 @@ class SubprocessExec:
         cwd: str | Path,
         tty: bool,
         open_stdin: bool,
-        settle: Callable[[], None] | None = None,
+        control: bool = False,
+        user: tuple[int, int, Sequence[int]] | None = None,
     ) -> SubprocessExec:
-        """Raises RuntimeFailed when the command cannot be run. `settle` runs in the child."""
+        """Raises RuntimeFailed when the command cannot be run.
+
+        With `control` the terminal is the command's controlling one; `user` is who it becomes.
+        """
         terminal, theirs = pty.openpty() if tty else (None, None)
-
-        def control() -> None:
-            if theirs is not None:
-                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-            if settle is not None:
-                settle()
-
+        if control and theirs is not None:
+            # Not by preexec_fn, which is unsafe in a process with threads.
+            argv = (sys.executable, "-I", "-S", "-c", TAKE_TERMINAL, *argv)
         stdin = PIPE if open_stdin else DEVNULL
+        uid, gid, groups = user or (None, None, None)
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
@@ -59,7 +70,9 @@ class SubprocessExec:
                 env=env,
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=control if theirs is not None or settle is not None else None,
+                user=uid,
+                group=gid,
+                extra_groups=groups,
             )
         except OSError as error:
             if terminal is not None:

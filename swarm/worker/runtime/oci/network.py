@@ -54,7 +54,7 @@ class NodeNetwork:
             address = self._free_address(subnet)
             self._used[task_id] = address
         name = self.netns_name(task_id)
-        veth = f"sv{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+        veth = _link_name(name)
         try:
             await _ip(
                 [
@@ -82,8 +82,10 @@ class NodeNetwork:
         """The namespace and its link go; the bridge too, after the last task."""
         name = self.netns_name(task_id)
         if (NETNS_DIRECTORY / name).exists():
+            # The link by itself, as the kernel takes it away with the namespace only later.
+            commands = [f"link del {_link_name(name)}", f"netns del {name}"]
             with suppress(RuntimeFailed):
-                await _ip([f"netns del {name}"])
+                await _ip(commands, "-force")
         async with self._lock:
             self._used.pop(task_id, None)
             if not self._used:
@@ -162,6 +164,11 @@ class NodeNetwork:
             with suppress(RuntimeFailed):
                 await _run("nft", "delete", "table", "ip", f"swarm_{self._mark}")
         self._subnet = None
+
+
+def _link_name(netns_name: str) -> str:
+    """The node's end of a task's link; the kernel takes fifteen characters."""
+    return f"sv{hashlib.sha256(netns_name.encode()).hexdigest()[:12]}"
 
 
 def _forward_packets() -> None:
