@@ -47,6 +47,7 @@ from swarm.worker.core.run import (
     stop_grace_s,
     task_run,
 )
+from swarm.worker.core.status import exit_error, next_status
 from swarm.worker.core.wishes import (
     Assigned,
     Compared,
@@ -350,7 +351,7 @@ class TaskLife:
         elif end.exit_code == 0:
             self._observe(TASK_STATE_COMPLETE, "finished", at_ns, "", 0)
         else:
-            self._observe(TASK_STATE_FAILED, "started", at_ns, _exit_error(end), end.exit_code)
+            self._observe(TASK_STATE_FAILED, "started", at_ns, exit_error(end), end.exit_code)
 
     def _stopped(self, now_ns: int) -> None:
         self._retries.succeeded("stop")
@@ -521,24 +522,10 @@ class TaskLife:
         self._put_status(status)
 
     def _next_status(self, state: TaskState.ValueType, at_ns: int) -> TaskStatus:
-        status = TaskStatus(state=state, timestamp_ns=at_ns, message=self.status.message)
-        if self.status.HasField("container"):
-            status.container.CopyFrom(self.status.container)
-        if self._started is not None:
-            status.container.container_id = self._started.container_id
-            status.container.pid = self._started.pid
-        if state == TASK_STATE_RUNNING:
-            status.endpoints.extend(self._rotation.endpoints)
-        return status
+        endpoints = self._rotation.endpoints if state == TASK_STATE_RUNNING else ()
+        return next_status(self.status, state, at_ns, self._started, endpoints)
 
     def _put_status(self, status: TaskStatus) -> None:
         self.task.status.CopyFrom(status)
         self._out.append(SaveTask())
         self._out.append(Report())
-
-
-def _exit_error(end: Exit) -> str:
-    if end.exit_code is None:
-        return f"task: {end.message or 'nobody saw how it ended'}"
-    detail = "out of memory" if end.oom else end.message
-    return f"task: non-zero exit ({end.exit_code})" + (f": {detail}" if detail else "")
