@@ -1,0 +1,54 @@
+"""What is told to the leader: the latest of each, again until the store has it."""
+
+from swarm.api.v1.dispatcher_pb2 import TaskStatusUpdate
+from swarm.api.v1.node_pb2 import NodeDescription
+from swarm.api.v1.task_pb2 import TASK_STATE_READY, TASK_STATE_RUNNING, TaskStatus
+from swarm.manager.core.outgoing import REPEAT_S, Outgoing
+
+
+def a_status(task: str, state: int) -> TaskStatusUpdate:
+    return TaskStatusUpdate(task_id=task, status=TaskStatus(state=state))  # type: ignore[arg-type]
+
+
+def test_the_latest_status_and_the_latest_sign_of_life_count() -> None:
+    outgoing = Outgoing()
+    outgoing.heard("n", 1.0, NodeDescription(hostname="h"), "10.0.0.1")
+    outgoing.heard("n", 3.0)
+    outgoing.statuses([a_status("t", TASK_STATE_READY), a_status("t", TASK_STATE_RUNNING)])
+    batch = outgoing.take(4.0)
+    assert batch is not None
+    (node,) = batch.nodes
+    assert (node.description.hostname, node.address) == ("h", "10.0.0.1")
+    assert node.age_ns == 1_000_000_000
+    assert [u.status.state for u in batch.statuses] == [TASK_STATE_RUNNING]
+    assert outgoing.take(4.1) is None
+
+
+def test_a_status_is_told_again_until_the_store_has_it() -> None:
+    outgoing = Outgoing()
+    outgoing.statuses([a_status("t", TASK_STATE_READY)])
+    assert outgoing.take(0.0) is not None
+    assert outgoing.take(REPEAT_S / 2) is None
+    again = outgoing.take(REPEAT_S)
+    assert again is not None
+    assert len(again.statuses) == 1
+    outgoing.in_store("t")
+    assert outgoing.take(3 * REPEAT_S) is None
+
+
+def test_a_new_leader_is_told_everything_at_once() -> None:
+    outgoing = Outgoing()
+    outgoing.statuses([a_status("t", TASK_STATE_READY)])
+    outgoing.take(0.0)
+    outgoing.leader_changed()
+    batch = outgoing.take(0.1)
+    assert batch is not None
+    assert len(batch.statuses) == 1
+
+
+def test_a_goodbye_travels() -> None:
+    outgoing = Outgoing()
+    outgoing.heard("n", 1.0, goodbye=True)
+    batch = outgoing.take(1.0)
+    assert batch is not None
+    assert batch.nodes[0].goodbye

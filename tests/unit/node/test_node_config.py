@@ -1,0 +1,38 @@
+"""swarmd's settings: flags over environment over file over defaults."""
+
+from pathlib import Path
+
+import pytest
+
+from swarm.node.config import ConfigError, load
+
+
+def test_flags_win_over_environment_over_file(tmp_path: Path) -> None:
+    file = tmp_path / "swarmd.toml"
+    file.write_text('hostname = "file"\nruntime = "oci"\nlabel = ["a=1"]\nstate-dir = "/x"\n')
+    environment = {"SWARMD_CONFIG": str(file), "SWARMD_HOSTNAME": "env", "SWARMD_RUNTIME": "docker"}
+    config = load({"hostname": "flag"}, environment)
+    assert (config.hostname, config.runtime, config.labels) == ("flag", "docker", {"a": "1"})
+    assert config.state_dir == Path("/x")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"runtime": "lxc"}, "auto, docker, oci, process"),
+        ({"log_level": "loud"}, "debug"),
+        ({"label": ("=x",)}, "KEY=VALUE"),
+        ({"election_ticks": 1}, "election-ticks"),
+        ({"config": "/nowhere.toml"}, "/nowhere.toml"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_it_takes(flags: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load(flags, {})
+
+
+def test_an_unknown_setting_in_the_file_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "swarmd.toml"
+    file.write_text("listen_adr = 1\n")
+    with pytest.raises(ConfigError, match="listen-adr"):
+        load({"config": str(file)}, {})
