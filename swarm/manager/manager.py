@@ -20,6 +20,7 @@ from swarm.api.v1.managers_pb2 import RelayBatch
 from swarm.api.v1.node_pb2 import Member
 from swarm.api.v1.raft_pb2 import Message
 from swarm.api.v1.store_pb2 import Transaction, Verdict
+from swarm.disk import NoSpaceError
 from swarm.manager.core import effects as fx
 from swarm.manager.core import events as ev
 from swarm.manager.core.manager import ManagerCore
@@ -325,6 +326,9 @@ class Manager:
     async def _save_snapshot(self, effect: fx.SaveSnapshot) -> None:
         try:
             await self._disk.save_snapshot(effect)
+        except NoSpaceError as error:
+            self.submit(ev.SnapshotFailed(f"no snapshot was saved: {error}"))
+            return
         except Exception as error:
             self._fatal(f"a snapshot can't be written: {error}")
             return

@@ -60,8 +60,6 @@ from swarm.manager.core.store import Store, StoreChange
 _READYS_PER_TURN = 4
 # Bytes of committed entries in one Ready: what is applied in one go.
 _APPLY_BYTES = 128 << 10
-# Entries kept below a snapshot, so that a follower a little behind needs no snapshot.
-_KEPT_ENTRIES = 500
 _UNCOMMITTED_BYTES_MAX = 64 << 20
 
 
@@ -73,6 +71,8 @@ class Timing:
     # Drawn from [election_ticks, 2 * election_ticks - 1].
     election_ticks: int = 7
     snapshot_interval: int = 10_000
+    # Entries kept below a snapshot, so that a follower a little behind needs no snapshot.
+    kept_entries: int = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +178,14 @@ class Consensus:
         if index <= self.storage.snapshot().index:
             return  # a newer one came from a leader meanwhile
         self.storage.create_snapshot(index, self._saved_conf_state)
-        compact_to = max(index - _KEPT_ENTRIES, self.storage.first_index() - 1)
+        compact_to = max(index - self.timing.kept_entries, self.storage.first_index() - 1)
         if compact_to >= self.storage.first_index():
             self.storage.compact(compact_to)
         out.append(CompactLog(compact_to))
+
+    def snapshot_failed(self) -> None:
+        """The log keeps what it has; the next snapshot is due an interval later."""
+        self._saving_snapshot = False
 
     def read(self, token: int) -> None:
         self._reads.add(token)

@@ -46,6 +46,13 @@ class SnapshotSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotFailed:
+    """There was no space for it. The log goes on; the next one is tried in its time."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotReceived:
     """A peer's snapshot is durable here, and read into fresh tables."""
 
@@ -139,6 +146,7 @@ Event = (
     | Received
     | Persisted
     | SnapshotSaved
+    | SnapshotFailed
     | SnapshotReceived
     | SnapshotSent
     | PeerUnreachable

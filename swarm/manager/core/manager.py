@@ -67,6 +67,7 @@ class ManagerCore:
             ev.Received: self._received,
             ev.Persisted: self._persisted,
             ev.SnapshotSaved: self._snapshot_saved,
+            ev.SnapshotFailed: self._snapshot_failed,
             ev.SnapshotReceived: self._snapshot_received,
             ev.SnapshotSent: self._snapshot_sent,
             ev.PeerUnreachable: self._peer_unreachable,
@@ -160,6 +161,12 @@ class ManagerCore:
         self, event: ev.SnapshotSaved, now: float, now_ns: int, out: list[fx.Effect]
     ) -> None:
         self.consensus.snapshot_saved(event.index, out)
+
+    def _snapshot_failed(
+        self, event: ev.SnapshotFailed, now: float, now_ns: int, out: list[fx.Effect]
+    ) -> None:
+        out.append(fx.Notice(event.reason))
+        self.consensus.snapshot_failed()
 
     def _snapshot_received(
         self, event: ev.SnapshotReceived, now: float, now_ns: int, out: list[fx.Effect]
