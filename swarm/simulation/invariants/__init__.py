@@ -1,0 +1,55 @@
+"""What must always hold, checked after every event at the cost of what the event changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from swarm.api.v1.raft_pb2 import HardState
+from swarm.manager.core import effects as fx
+from swarm.manager.core import events as ev
+from swarm.manager.core.consensus import AppliedEntry
+from swarm.manager.core.store import Store
+from swarm.simulation.invariants.history import History
+from swarm.simulation.invariants.log import CommittedLog
+from swarm.simulation.invariants.raft import RaftInvariants
+from swarm.simulation.invariants.tasks import TaskInvariants
+
+if TYPE_CHECKING:
+    from swarm.simulation.cluster import Cluster
+    from swarm.simulation.manager_host import ManagerHost
+
+
+class Invariants:
+    """Told by the managers' shells; raises Violation."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.log = CommittedLog()
+        self.raft = RaftInvariants(self.log)
+        self.tasks = TaskInvariants()
+        self.history = History(cluster.loop)
+        self.checked = 0
+
+    def begin(self, store: Store) -> None:
+        """What every manager begins with, at index 1."""
+        self.log.begin(store.revision)
+        self.tasks.begin(store)
+
+    def started(self, host: ManagerHost, hard_state: HardState) -> None:
+        self.raft.started(host, hard_state)
+
+    def ended(self, host: ManagerHost) -> None:
+        self.raft.ended(host)
+
+    def applied(self, host: ManagerHost, entry: AppliedEntry) -> None:
+        """A manager applied an entry; the first to do so says what it means."""
+        effects = self.log.applied(host, entry)
+        if effects is not None:
+            self.history.took_effect(effects)
+            self.tasks.applied(entry.changes)
+            self.history.applied(entry.changes)
+
+    def handled(self, host: ManagerHost, event: ev.Event, effects: Sequence[fx.Effect]) -> None:
+        self.checked += 1
+        self.raft.handled(host, event, effects)
+        self.log.compare(host)

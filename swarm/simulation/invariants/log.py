@@ -1,0 +1,116 @@
+"""State machine safety: what was applied anywhere at an index is applied everywhere there, and
+leaves every manager's tables equal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from swarm.api.v1.raft_pb2 import ENTRY_CONF_CHANGE, Entry
+from swarm.api.v1.store_pb2 import VERDICT_OK, LogPayload
+from swarm.manager.core.consensus import AppliedEntry
+from swarm.manager.core.store import Store
+from swarm.manager.core.store.objects import TABLES
+from swarm.simulation.violation import Violation
+
+if TYPE_CHECKING:
+    from swarm.simulation.manager_host import ManagerHost
+
+# Ids of requests that took effect, with the store's revision that they made.
+TookEffect = list[tuple[str, int]]
+
+
+class CommittedLog:
+    """The one log that all managers apply, as it becomes known."""
+
+    def __init__(self) -> None:
+        # Position 0 is index 2: index 1 is the snapshot that everybody begins with.
+        self._entries: list[Entry] = []
+        # Highest term in which the entry can have been committed: its first applier's.
+        self._terms: list[int] = []
+        self._state_at: dict[int, tuple[int, ...]] = {}
+        self._compared: dict[int, int] = {}
+        self._revision = 0
+        self._empty_since = 1
+
+    def begin(self, revision: int) -> None:
+        self._revision = revision
+
+    @property
+    def last_index(self) -> int:
+        return len(self._entries) + 1
+
+    @property
+    def last_working_index(self) -> int:
+        """Of the last entry that is not a new leader's empty one."""
+        return self._empty_since
+
+    def committed_before(self, term: int) -> Entry | None:
+        """The last entry that is known to have been committed before that term."""
+        for position in range(len(self._terms) - 1, -1, -1):
+            if self._terms[position] < term:
+                return self._entries[position]
+        return None
+
+    def applied(self, host: ManagerHost, applied: AppliedEntry) -> TookEffect | None:
+        """None where it was known; else what took effect with it."""
+        core = host.core
+        assert core is not None, "it applies"
+        index = applied.index
+        entry = core.consensus.storage.entries(index, index + 1, 1 << 60)[0]
+        if index <= self.last_index:
+            known = self._entries[index - 2]
+            if known.term != entry.term or known.data != entry.data or known.type != entry.type:
+                raise Violation(
+                    "state machine safety",
+                    f"{host.name} applies another entry at {index}: term {entry.term}, "
+                    f"before {known.term}",
+                )
+            return None
+        if index != self.last_index + 1:
+            raise Violation(
+                "state machine safety", f"{host.name} applies {index} after {self.last_index}"
+            )
+        self._entries.append(entry)
+        self._terms.append(core.consensus.node.raft.term)
+        if entry.data:
+            self._empty_since = index
+        if entry.type == ENTRY_CONF_CHANGE:
+            self._revision = max([self._revision, *(c.revision for c in applied.changes)])
+            return []
+        return self._effects(entry, applied)
+
+    def _effects(self, entry: Entry, applied: AppliedEntry) -> TookEffect:
+        """A transaction took effect when it made the revision that comes next; one that was
+        known already is answered with an older one."""
+        effects: TookEffect = []
+        if not entry.data:
+            return effects
+        made = {change.revision for change in applied.changes}
+        payload = LogPayload.FromString(entry.data)
+        for transaction, verdict in zip(payload.transactions, applied.verdicts, strict=True):
+            fresh = verdict.code == VERDICT_OK and verdict.revision in made
+            if fresh and verdict.revision > self._revision:
+                self._revision = verdict.revision
+                if transaction.request_id:
+                    effects.append((transaction.request_id, verdict.revision))
+        return effects
+
+    def compare(self, host: ManagerHost) -> None:
+        """The tables of this manager with those of any other at the same index."""
+        core = host.core
+        assert core is not None, "it has just handled an event"
+        index = core.consensus.applied_index
+        if self._compared.get(host.raft_id) == index:
+            return
+        self._compared[host.raft_id] = index
+        state = state_of(core.store)
+        known = self._state_at.setdefault(index, state)
+        if known != state:
+            raise Violation(
+                "equal tables at an equal index",
+                f"{host.name} at {index}: {state} instead of {known}",
+            )
+
+
+def state_of(store: Store) -> tuple[int, ...]:
+    return (store.revision, *[store.digest(table) for table in TABLES])

@@ -1,0 +1,151 @@
+"""Raft's own promises (Raft paper, figure 3), and what must survive a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from swarm.api.v1.raft_pb2 import (
+    MSG_APP_RESP,
+    MSG_VOTE_RESP,
+    Entry,
+    HardState,
+    Message,
+)
+from swarm.manager.core import effects as fx
+from swarm.manager.core import events as ev
+from swarm.manager.core.raft import Role
+from swarm.simulation.invariants.log import CommittedLog
+from swarm.simulation.violation import Violation
+
+if TYPE_CHECKING:
+    from swarm.simulation.manager_host import ManagerHost
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Of one raft id, over all its lives. `promised`: what others may rely on."""
+
+    term: int = 0
+    commit: int = 0
+    role: Role = Role.FOLLOWER
+    promised_term: int = 0
+    durable_commit: int = 0
+
+
+class RaftInvariants:
+    def __init__(self, log: CommittedLog) -> None:
+        self._log = log
+        self._seen: dict[int, _Seen] = {}
+        self._leaders: dict[int, int] = {}
+        self._votes: dict[tuple[int, int], int] = {}
+        # Log matching: an entry's index and term name it and the one before it.
+        self._entries: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self.elections = 0
+
+    def started(self, host: ManagerHost, hard_state: HardState) -> None:
+        """Term, vote and what was promised never go back over a restart."""
+        seen = self._seen.setdefault(host.raft_id, _Seen())
+        if hard_state.term < seen.promised_term:
+            raise Violation(
+                "term survives a restart",
+                f"{host.name} starts in term {hard_state.term}, and had promised in "
+                f"{seen.promised_term}",
+            )
+        promised = self._votes.get((host.raft_id, hard_state.term))
+        if promised is not None and hard_state.vote != promised:
+            raise Violation(
+                "vote survives a restart",
+                f"{host.name} starts with vote {hard_state.vote} in term {hard_state.term}, "
+                f"and had voted for {promised}",
+            )
+        if hard_state.commit < seen.durable_commit:
+            raise Violation(
+                "commit survives a restart",
+                f"{host.name} starts at commit {hard_state.commit}, and had synced "
+                f"{seen.durable_commit}",
+            )
+        seen.durable_commit = hard_state.commit
+        seen.term, seen.commit, seen.role = hard_state.term, 0, Role.FOLLOWER
+
+    def ended(self, host: ManagerHost) -> None:
+        """Of its volatile state nothing is expected any more."""
+        seen = self._seen[host.raft_id]
+        seen.commit, seen.role = 0, Role.FOLLOWER
+
+    def handled(self, host: ManagerHost, event: ev.Event, effects: Sequence[fx.Effect]) -> None:
+        assert host.core is not None, "it has just handled an event"
+        raft = host.core.consensus.node.raft
+        seen = self._seen[host.raft_id]
+        if raft.term < seen.term or raft.log.committed < seen.commit:
+            raise Violation(
+                "term and commit never go back",
+                f"{host.name}: term {seen.term} to {raft.term}, "
+                f"commit {seen.commit} to {raft.log.committed}",
+            )
+        if raft.role is Role.LEADER and (seen.role is not Role.LEADER or raft.term != seen.term):
+            self._elected(host, raft.term)
+        seen.term, seen.commit, seen.role = raft.term, raft.log.committed, raft.role
+        for effect in effects:
+            if isinstance(effect, fx.Persist):
+                self._appended(host, effect)
+            elif isinstance(effect, fx.Send):
+                for message in effect.messages:
+                    self._sent(seen, message)
+
+    def _elected(self, host: ManagerHost, term: int) -> None:
+        self.elections += 1
+        other = self._leaders.setdefault(term, host.raft_id)
+        if other != host.raft_id:
+            raise Violation(
+                "election safety", f"{other} and {host.raft_id} both lead in term {term}"
+            )
+        assert host.core is not None, "it leads"
+        committed = self._log.committed_before(term)
+        log = host.core.consensus.node.raft.log
+        if committed is None or log.first_index() > committed.index + 1:
+            return
+        if not log.matches(committed.index, committed.term):
+            raise Violation(
+                "leader completeness",
+                f"{host.name} leads in term {term} without entry {committed.index} "
+                f"of term {committed.term}",
+            )
+
+    def _appended(self, host: ManagerHost, persist: fx.Persist) -> None:
+        if not persist.entries:
+            return
+        assert host.core is not None, "it appends"
+        first = persist.entries[0]
+        before = host.core.consensus.node.raft.log.known_term(first.index - 1)
+        for entry in persist.entries:
+            self._match(host, entry, before)
+            before = entry.term
+
+    def _match(self, host: ManagerHost, entry: Entry, before: int) -> None:
+        """`before` is the term of the entry before it, 0 where that is not known any more."""
+        key = (entry.index, entry.term)
+        known = self._entries.get(key)
+        if known is None:
+            self._entries[key] = (before, entry.data)
+            return
+        if known[1] != entry.data or (before and known[0] and known[0] != before):
+            raise Violation(
+                "log matching",
+                f"{host.name} has another entry {entry.index} of term {entry.term}, "
+                f"or another one before it ({before} instead of {known[0]})",
+            )
+
+    def _sent(self, seen: _Seen, message: Message) -> None:
+        kind = message.type
+        if kind == MSG_VOTE_RESP and not message.reject:
+            candidate = self._votes.setdefault((message.from_, message.term), message.to)
+            if candidate != message.to:
+                raise Violation(
+                    "one vote a term",
+                    f"{message.from_} votes for {message.to} in term {message.term}, "
+                    f"and had voted for {candidate}",
+                )
+        if kind in (MSG_VOTE_RESP, MSG_APP_RESP):
+            seen.promised_term = max(seen.promised_term, message.term)

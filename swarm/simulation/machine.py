@@ -1,0 +1,198 @@
+"""One machine: its clock, its agent, its containers, and a manager while its role is one.
+
+What `swarm.node.node` does with certificates is here: a changed role is fetched from a manager,
+and lived by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from swarm.api.v1.node_pb2 import (
+    NODE_ROLE_MANAGER,
+    NODE_ROLE_WORKER,
+    Member,
+    NodeDescription,
+    NodeRole,
+)
+from swarm.api.v1.types_pb2 import Platform, Resources
+from swarm.manager.core import events as ev
+from swarm.manager.core.store import View
+from swarm.simulation import api
+from swarm.simulation.agent_host import AgentHost
+from swarm.simulation.clock import Clock
+from swarm.simulation.containers import Containers
+from swarm.simulation.disk import Disk
+from swarm.simulation.loop import Wait, spawn
+from swarm.simulation.manager_host import ManagerHost
+from swarm.worker.core import events as happened
+
+if TYPE_CHECKING:
+    from swarm.simulation.cluster import Cluster
+
+_RETRY_S = 0.5
+
+
+class Machine:
+    """`name` is node id, host name and address."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        name: str,
+        role: NodeRole.ValueType,
+        clock: Clock,
+        nano_cpus: int,
+        memory_bytes: int,
+    ) -> None:
+        self.cluster = cluster
+        self.name = name
+        # What its certificate says.
+        self.role: NodeRole.ValueType = role
+        self.clock = clock
+        self.known_managers: Sequence[str] = ()
+        self.manager: ManagerHost | None = None
+        self.description = NodeDescription(
+            hostname=name,
+            platform=Platform(architecture="x86_64", os="linux"),
+            resources=Resources(nano_cpus=nano_cpus, memory_bytes=memory_bytes),
+        )
+        self.containers = Containers(
+            cluster.loop,
+            cluster.streams.of(f"containers/{name}"),
+            cluster.behaviour,
+            cluster.starts,
+            name,
+        )
+        self.agent = AgentHost(cluster, self, self.containers)
+        # Down: neither process is to run.
+        self.powered = True
+        self._changing_role = False
+
+    @property
+    def address(self) -> str:
+        return f"{self.name}:2378"
+
+    # A machine's parts
+
+    def begin_manager(self, raft_id: int, disk: Disk, known: Sequence[Member] = ()) -> None:
+        self.manager = ManagerHost(self.cluster, self, raft_id, disk)
+        self.manager.start(known)
+
+    def start_agent(self) -> None:
+        if self.powered and self.agent.core is None:
+            self.agent.start(self.description)
+
+    def start_manager(self) -> None:
+        if self.powered and self.manager is not None and not self.manager.running:
+            self.manager.start()
+
+    def power_off(self) -> None:
+        """Everything on it dies at once."""
+        self.powered = False
+        self.agent.crash()
+        if self.manager is not None:
+            self.manager.crash()
+        self.containers.power_cut()
+
+    def power_on(self) -> None:
+        self.powered = True
+        self.start_manager()
+        self.start_agent()
+
+    # Roles (Node._change_role)
+
+    def raft_let_go(self, reason: str) -> None:
+        manager = self.manager
+        if manager is None:
+            return
+        self.manager = None
+        manager.stop(reason)
+        self._live_up_to_role()
+
+    def role_changed(self, role: NodeRole.ValueType) -> None:
+        """The managers gave this node another role than its certificate's."""
+        if role != self.role:
+            self._live_up_to_role()
+
+    def join_group(self) -> None:
+        """A new manager's first act."""
+        self._live_up_to_role()
+
+    def _live_up_to_role(self) -> None:
+        if not self._changing_role:
+            self._changing_role = True
+            spawn(self.cluster.loop, self._renew())
+
+    def _renew(self) -> api.Steps:
+        """A certificate of now from any manager, then what it makes of this node."""
+        rng = self.cluster.streams.of(f"renew/{self.name}/{self.cluster.new_number()}")
+        while True:
+            outcome = yield from api.ask(
+                self.cluster, self.name, rng, lambda host: api.read(host, self._stored_role), 5.0
+            )
+            if isinstance(outcome, api.Done):
+                break
+            yield _RETRY_S
+        if outcome.answer is None:
+            self._changing_role = False
+            return  # removed from the swarm
+        if outcome.answer != self.role:
+            self.role = outcome.answer
+            self.agent.submit(happened.CertificateRenewed(self.role, b"root"))
+        if self.role == NODE_ROLE_MANAGER and self.manager is None:
+            yield from self._join_raft()
+        elif self.role == NODE_ROLE_WORKER and self.manager is not None:
+            manager, self.manager = self.manager, None
+            manager.stop("demoted")
+        self._changing_role = False
+
+    def _stored_role(self, view: View) -> NodeRole.ValueType | None:
+        node = view.node(self.name)
+        return node.role if node is not None else None
+
+    def _join_raft(self) -> api.Steps:
+        """Into the group under a fresh raft id (Node._ask_into_raft)."""
+        while self.role == NODE_ROLE_MANAGER:
+            names = [name for name in self.cluster.manager_names() if name != self.name]
+            for name in names:
+                raft_id = self.cluster.new_raft_id()
+                answer = yield Wait(
+                    api.call_from(
+                        self.cluster, self.name, name, lambda host, r=raft_id: self._ask_in(host, r)
+                    ),
+                    5.0,
+                )
+                if isinstance(answer, list):
+                    self.begin_manager(raft_id, self.cluster.new_disk(self.name), answer)
+                    if not self.powered:
+                        self.manager.crash()  # type: ignore[union-attr]
+                    return
+            yield _RETRY_S
+            role = yield Wait(
+                api.call_from(
+                    self.cluster,
+                    self.name,
+                    names[0] if names else self.name,
+                    lambda host: api.read(host, self._stored_role),
+                ),
+                5.0,
+            )
+            if isinstance(role, api.Done) and role.answer is not None:
+                self.role = role.answer
+
+    def _ask_in(self, host: ManagerHost, raft_id: int) -> api.Steps:
+        """ManagersApi.JoinRaft, on the manager asked. The members, or why not."""
+        assert host.core is not None, "its processes end with it"
+        if not host.core.leads_and_knows:
+            return api.NotKnown("not the leader")
+        promise = host.promise(
+            lambda token: ev.JoinRaft(token, self.name, self.address, self.address, raft_id)
+        )
+        answer = yield Wait(promise)
+        if answer.refused:
+            return api.NotKnown(answer.refused)
+        return list(host.store.members())
+
+

@@ -1,0 +1,85 @@
+"""What a seed stands for: the size of the cluster, its settings, and which faults it meets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from swarm.simulation.streams import Streams
+
+GIB = 1 << 30
+CPU = 1_000_000_000
+
+# Every fault, each switchable by name.
+FAULTS = (
+    "manager_crash",
+    "leader_kill",
+    "all_managers_crash",
+    "worker_crash",
+    "agent_crash",
+    "drop",
+    "delay",
+    "duplicate",
+    "reorder",
+    "partition",
+    "one_way_partition",
+    "slow_disk",
+    "hung_disk",
+    "pause",
+    "clock_skew",
+    "task_failures",
+    "join_manager",
+    "join_worker",
+    "promote_demote",
+    "resign",
+)
+
+
+@dataclass(slots=True)
+class Scenario:
+    """Drawn from the seed alone; `faults` may be narrowed."""
+
+    seed: int
+    managers: int = 3
+    workers: int = 2
+    faults: frozenset[str] = frozenset()
+    # Seconds of virtual time in which faults happen.
+    stormy_s: float = 15.0
+    clients: int = 2
+    election_ticks: int = 7
+    snapshot_interval: int = 40
+    kept_entries: int = 10
+    heartbeat_period_ns: int = 1_000_000_000
+    task_history_limit: int = 5
+    nano_cpus: int = 4 * CPU
+    memory_bytes: int = 8 * GIB
+    clock_drift: float = 0.0
+    clock_skew_s: float = 0.0
+    check_mutation: bool = False
+
+
+def draw(seed: int, allowed: Iterable[str] = FAULTS) -> Scenario:
+    """The scenario of a seed. `allowed`: the faults that may be in it."""
+    rng = Streams(seed).of("scenario")
+    managers = rng.choice((1, 3, 3, 3, 3, 5))
+    workers = rng.choice((1, 2, 2, 3))
+    count = rng.randint(1, 6) if rng.random() < 0.9 else 0
+    chosen = rng.sample(FAULTS, count)
+    permitted = set(allowed)
+    faults = frozenset(name for name in chosen if name in permitted)
+    skewed = "clock_skew" in faults
+    return Scenario(
+        seed=seed,
+        managers=managers,
+        workers=workers,
+        faults=faults,
+        stormy_s=rng.uniform(8.0, 20.0),
+        clients=rng.randint(1, 3),
+        election_ticks=rng.choice((5, 7, 7, 10)),
+        snapshot_interval=rng.choice((15, 40, 40, 200)),
+        kept_entries=rng.choice((0, 5, 20)),
+        task_history_limit=rng.choice((1, 2, 5)),
+        clock_drift=0.02 if skewed else 0.0001,
+        clock_skew_s=3600.0 if skewed else 0.05,
+        check_mutation=rng.random() < 0.05,
+    )

@@ -1,0 +1,228 @@
+"""What users do while the storm goes on: services come, change, grow, shrink and go; nodes are
+drained, promoted and demoted. Every write is asked until its outcome is known."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from swarm.api.v1.node_pb2 import (
+    NODE_AVAILABILITY_ACTIVE,
+    NODE_AVAILABILITY_DRAIN,
+    NODE_AVAILABILITY_PAUSE,
+    NODE_ROLE_MANAGER,
+    NODE_ROLE_WORKER,
+    NodeSpec,
+)
+from swarm.api.v1.service_pb2 import (
+    UPDATE_ORDER_START_FIRST,
+    UPDATE_ORDER_STOP_FIRST,
+    ServiceSpec,
+)
+from swarm.api.v1.types_pb2 import PortConfig
+from swarm.manager.core.store import View
+from swarm.manager.core.validate import node, service
+from swarm.simulation import api
+from swarm.simulation.scenario import CPU, GIB
+
+if TYPE_CHECKING:
+    from swarm.simulation.cluster import Cluster
+
+_PATIENCE_S = 20.0
+_SERVICES_MAX = 4
+_REPLICAS_MAX = 5
+
+
+class Client:
+    """One user: asks one thing after another. Sits on a machine of the cluster's network."""
+
+    def __init__(self, cluster: Cluster, number: int) -> None:
+        self.name = f"c{number}"
+        self._cluster = cluster
+        self._rng: random.Random = cluster.streams.of(f"client/{number}")
+        self._requests = 0
+        self.busy = False
+
+    def run(self, until: float) -> api.Steps:
+        rng, loop = self._rng, self._cluster.loop
+        while loop.now < until:
+            yield rng.expovariate(3.0)
+            if loop.now >= until:
+                return
+            self.busy = True
+            yield from self._one()
+            self.busy = False
+
+    def _one(self) -> api.Steps:
+        draw = self._rng.random()
+        services = yield from self._list()
+        if services is None:
+            return
+        if draw < 0.25:
+            return  # the read was it
+        if draw < 0.5 or not services:
+            if len(services) < _SERVICES_MAX:
+                yield from self._create()
+            return
+        service_id, version, spec = services[self._rng.randrange(len(services))]
+        if draw < 0.9:
+            yield from self._update(service_id, version, spec)
+        elif draw < 0.96:
+            yield from self._remove(service_id)
+        else:
+            yield from self._change_availability()
+
+    # Reads
+
+    def _list(self) -> api.Steps:
+        """All services, linearizable: (id, version, spec)."""
+        history = self._cluster.invariants.history
+        operation = history.begin(f"{self.name} lists")
+        found = yield from self._ask_read(_services)
+        self._note("lists", found)
+        if not isinstance(found, api.Done):
+            return None
+        rows = found.answer
+        history.end_read(
+            operation, api.Done(found.revision, [(row[0], row[3]) for row in rows])
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def _ask_read(self, look: api.Look) -> api.Steps:
+        return api.ask(
+            self._cluster, self.name, self._rng, lambda host: api.read(host, look), _PATIENCE_S
+        )
+
+    # Writes
+
+    def _create(self) -> api.Steps:
+        name = f"web-{self.name}-{self._requests}"
+        spec = self._new_spec(name)
+        yield from self._write(
+            "creates", lambda view, ids, now_ns: service.create(view, spec, ids, now_ns, self.name)
+        )
+
+    def _update(self, service_id: str, version: int, old: ServiceSpec) -> api.Steps:
+        rng = self._rng
+        spec = ServiceSpec()
+        spec.CopyFrom(old)
+        draw = rng.random()
+        if draw < 0.45 and spec.HasField("replicated"):
+            spec.replicated.replicas = rng.randint(0, _REPLICAS_MAX)
+        elif draw < 0.9:
+            spec.task.container.image = f"image:{rng.randrange(3)}"
+            self._draw_update(spec)
+        else:
+            spec.task.force_update += 1
+        yield from self._write(
+            "updates",
+            lambda view, _, now_ns: service.update(
+                view, service_id, version, spec, now_ns, self.name
+            ),
+        )
+
+    def _remove(self, service_id: str) -> api.Steps:
+        yield from self._write(
+            "removes", lambda view, *_: service.remove(view, service_id, self.name), removes=True
+        )
+
+    def _change_availability(self) -> api.Steps:
+        choice = (NODE_AVAILABILITY_ACTIVE, NODE_AVAILABILITY_PAUSE, NODE_AVAILABILITY_DRAIN)
+        availability = self._rng.choice(choice)
+
+        def change(spec: NodeSpec) -> None:
+            spec.availability = availability
+
+        names = list(self._cluster.machines)
+        yield from self.change_node(self._rng.choice(names), change)
+
+    def change_role(self, name: str, *, manager: bool) -> api.Steps:
+        def change(spec: NodeSpec) -> None:
+            spec.role = NODE_ROLE_MANAGER if manager else NODE_ROLE_WORKER
+
+        yield from self.change_node(name, change)
+
+    def change_node(self, name: str, change: api.ChangeSpec) -> api.Steps:
+        found = yield from self._ask_read(lambda view: _node(view, name))
+        if not isinstance(found, api.Done) or found.answer is None:
+            return
+        version, spec = found.answer
+        change(spec)
+        yield from self._write(
+            f"changes {name}",
+            lambda view, _, now_ns: node.update(
+                view, name, version, spec, _reachable(self._cluster), now_ns, self.name
+            ),
+        )
+
+    def _write(self, what: str, build: api.Build, *, removes: bool = False) -> api.Steps:
+        self._requests += 1
+        request_id = f"{self.name}.{self._requests}"
+        request = api.Change(request_id, build, removes)
+        history = self._cluster.invariants.history
+        operation = history.begin(f"{self.name} {what}")
+        self._note(what, request_id)
+        outcome = yield from api.ask(
+            self._cluster,
+            self.name,
+            self._rng,
+            lambda host: api.change(host, request, forwarded=False),
+            _PATIENCE_S,
+        )
+        self._note(what, request_id, outcome)
+        history.end_write(operation, request_id, outcome)
+
+    def _note(self, *what: object) -> None:
+        self._cluster.note(self.name, "client", *what)
+
+    # Specs
+
+    def _new_spec(self, name: str) -> ServiceSpec:
+        rng = self._rng
+        spec = ServiceSpec()
+        spec.annotations.name = name
+        task = spec.task
+        task.container.image = "image:0"
+        task.container.stop_grace_period_ns = 1_000_000_000
+        task.restart.delay_ns = rng.choice((0, 200_000_000, 1_000_000_000))
+        if rng.random() < 0.2:
+            getattr(spec, "global").SetInParent()
+        else:
+            spec.replicated.replicas = rng.randint(1, _REPLICAS_MAX)
+        if rng.random() < 0.5:
+            task.resources.reservations.nano_cpus = rng.choice((CPU // 2, CPU))
+            task.resources.reservations.memory_bytes = rng.choice((GIB // 2, GIB))
+        if rng.random() < 0.3:
+            spec.endpoint.ports.append(PortConfig(target_port=80))
+        if rng.random() < 0.3:
+            task.container.health_check.test.extend(("CMD", "true"))
+        self._draw_update(spec)
+        return spec
+
+    def _draw_update(self, spec: ServiceSpec) -> None:
+        rng = self._rng
+        spec.update.parallelism = rng.choice((0, 1, 2))
+        spec.update.delay_ns = rng.choice((0, 100_000_000))
+        spec.update.order = rng.choice((UPDATE_ORDER_STOP_FIRST, UPDATE_ORDER_START_FIRST))
+
+
+def _services(view: View) -> list[tuple[str, int, ServiceSpec | None, int]]:
+    return [
+        (row.id, row.meta.version, view.spec(row.id, row.revision), row.revision)
+        for row in view.services()
+    ]
+
+
+def _node(view: View, name: str) -> tuple[int, NodeSpec] | None:
+    found = view.node(name)
+    if found is None:
+        return None
+    spec = NodeSpec()
+    spec.CopyFrom(found.spec)
+    return found.meta.version, spec
+
+
+def _reachable(cluster: Cluster) -> frozenset[int]:
+    leader = cluster.leader()
+    members = leader.core.reachable_members() if leader is not None and leader.core else None
+    return members or frozenset()
