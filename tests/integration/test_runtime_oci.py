@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,51 @@ async def test_tasks_have_a_network_of_their_own_and_reach_each_other(runtime: O
     assert await output(runtime, "c") == "2\nok\n"
     assert client.address != started.address
     assert await asyncio.to_thread(os.path.exists, started.netns)
+
+
+NAT_SCRIPT = """
+import asyncio, subprocess, sys
+from pathlib import Path
+from swarm.worker.runtime.oci.runtime import OciRuntime
+from swarm.worker.runtime.port import Identity, TaskRun
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True).stdout
+async def main():
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "addr", "add", "192.0.2.1/32", "dev", "lo")
+    runtime = OciRuntime(Identity(sys.argv[2], "n1"), Path(sys.argv[1]))
+    async def answer(reader, writer):
+        writer.write(b"HTTP/1.0 200 OK\\r\\n\\r\\nreached")
+        writer.close()
+    server = await asyncio.start_server(answer, "192.0.2.1", 8080)
+    script = "wget -T 5 -qO- http://192.0.2.1:8080/"
+    await runtime.prepare(TaskRun("t", "t", "swarm/demo", args=("sh", "-c", script)))
+    print(run("nft", "list", "ruleset"), Path("/proc/sys/net/ipv4/ip_forward").read_text())
+    await runtime.start("t")
+    await runtime.wait("t")
+    print([line.data async for line in runtime.logs("t")])
+    await runtime.remove("t")
+    await runtime.close()
+    print("left:", run("nft", "list", "ruleset"))
+asyncio.run(main())
+"""
+
+
+async def test_nat_comes_and_goes_with_the_bridge(tmp_path: Path, identity: Identity):
+    """In a network namespace of the test's own, for the rules are the whole machine's."""
+    if shutil.which("nft") is None:
+        pytest.skip("nft is not installed")
+    command = ["unshare", "-n", sys.executable, "-c", NAT_SCRIPT, str(tmp_path / "nat")]
+    process = await asyncio.create_subprocess_exec(
+        *command, identity.cluster_id, stdout=subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    before, _, after = out.decode().partition("left:")
+    assert process.returncode == 0
+    assert "masquerade" in before
+    assert " 1\n" in before
+    assert "reached" in before
+    assert "masquerade" not in after
 
 
 async def test_two_nodes_on_one_machine_have_different_subnets(

@@ -25,8 +25,9 @@ port="${PORT:-8000}"
 httpd -f -p "$port" -h /www &
 server=$!
 trap 'kill $server; exit 0' TERM INT
+listening=$(printf ':%04X 0*:0000 0A' "$port")
 tries=0
-until wget -q -O /dev/null "http://127.0.0.1:$port/healthz" 2>/dev/null || [ $tries -ge 100 ]; do
+until grep -q "$listening" /proc/net/tcp /proc/net/tcp6 2>/dev/null || [ $tries -ge 100 ]; do
   tries=$((tries + 1))
   usleep 10000
 done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import pty
 import signal
@@ -23,12 +24,17 @@ READ_BYTES = 64 * 1024
 CHECK_OUTPUT_BYTES_MAX = 64 * 1024
 
 TAKE_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, json, os, sys, termios, warnings  # warnings: execvp imports it
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+user = json.loads(sys.argv[1])
+if user:
+    os.setgroups(user[2])
+    os.setgid(user[1])
+    os.setuid(user[0])
 try:
-    os.execvp(sys.argv[1], sys.argv[1:])
+    os.execvp(sys.argv[2], sys.argv[2:])
 except OSError as error:
-    sys.exit(f'cannot run "{sys.argv[1]}": {error.strerror}')
+    sys.exit(f'cannot run "{sys.argv[2]}": {error.strerror}')
 """
 
 
@@ -58,7 +64,9 @@ class SubprocessExec:
         terminal, theirs = pty.openpty() if tty else (None, None)
         if control and theirs is not None:
             # Not by preexec_fn, which is unsafe in a process with threads.
-            argv = (sys.executable, "-I", "-S", "-c", TAKE_TERMINAL, *argv)
+            wrapper = (sys.executable, "-I", "-S", "-c", TAKE_TERMINAL)
+            argv = (*wrapper, json.dumps(user), *argv)
+            user = None  # the wrapper becomes it, who may read the interpreter
         stdin = PIPE if open_stdin else DEVNULL
         uid, gid, groups = user or (None, None, None)
         try:

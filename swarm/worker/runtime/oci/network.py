@@ -149,12 +149,16 @@ class NodeNetwork:
         """Containers reach beyond this machine under its address."""
         await asyncio.to_thread(_forward_packets)
         table = f"swarm_{self._mark}"
-        rules = (
-            f"table ip {table}\ndelete table ip {table}\n"
-            f"table ip {table} {{ chain postrouting {{"
-            f" type nat hook postrouting priority srcnat;"
-            f' ip saddr {subnet} oifname != "{self._bridge}" masquerade }} }}\n'
-        )
+        rules = f"""
+            table ip {table}
+            delete table ip {table}
+            table ip {table} {{
+                chain postrouting {{
+                    type nat hook postrouting priority srcnat;
+                    ip saddr {subnet} oifname != "{self._bridge}" masquerade
+                }}
+            }}
+            """
         await _run("nft", "-f", "-", stdin=rules)
 
     async def _remove_bridge(self) -> None:
