@@ -38,7 +38,7 @@ from swarm.manager.core.store import Draft, Ids, SlotKey, StoreChange, View, end
 from swarm.manager.core.touched import touched_rows
 
 # A pass ends after about so many changes, or slots looked at: some 10 ms of work.
-PASS_CHANGES = 300
+PASS_CHANGES = 200
 PASS_SLOTS = 1_000
 # A takeover counts so many tasks per call.
 TAKEOVER_TASKS = 2_000
@@ -210,12 +210,23 @@ class Brain:
             self._note_prunable(old, view)
             return
         self._scheduler.task_changed(new, view)
-        if old is None or old.desired_state != new.desired_state:
+        if old is None:
+            if not self._is_as_meant(new, view):
+                self._agenda.add_slot(slot_key(new))
+        elif old.desired_state != new.desired_state:
             self._agenda.add_slot(slot_key(new))
         elif old.status.state != new.status.state and new.status.state >= TASK_STATE_RUNNING:
             if ended(new):
                 self._scheduler.nodes.failed(new)
             self._agenda.add_slot(slot_key(new))
+
+    def _is_as_meant(self, task: Task, view: View) -> bool:
+        """A new task, placed here a moment ago: does it still suit its node?"""
+        if task.desired_state != TASK_STATE_RUNNING:
+            return False
+        demand = self._scheduler.nodes.demand(view, task.service_id, task.revision)
+        node = view.node(task.node_id)
+        return not task.node_id or (not nodes.is_down(node) and nodes.keeps_tasks(node, demand))
 
     def _note_prunable(self, task: Task, view: View) -> None:
         gone = view.service(task.service_id) is None

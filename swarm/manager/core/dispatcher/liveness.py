@@ -98,7 +98,9 @@ class Liveness:
         if node.down:
             node.down = False
             self._queue(node_id, node)
-        if node.stored != NODE_STATE_READY:
+        if node.stored == NODE_STATE_READY:
+            self._unsettled.pop(node_id, None)
+        else:
             self._unsettled[node_id] = None
 
     def goodbye(self, node_id: str, at: float) -> None:
@@ -234,7 +236,7 @@ class Liveness:
             if node.down:
                 continue
             up += 1
-            silent += self._deadline(node) <= now + self._period
+            silent += node.held > 0 or self._deadline(node) <= now + self._period
         return up > 1 and silent * 2 > up
 
     def _mass_notice(self, count: int) -> str:

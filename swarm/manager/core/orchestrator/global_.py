@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from swarm.api.v1.node_pb2 import Node
 from swarm.api.v1.service_pb2 import UPDATE_ORDER_START_FIRST, Service, ServiceSpec
 from swarm.api.v1.task_pb2 import Task
@@ -26,13 +28,19 @@ def slot_on(service_id: str, node_id: str) -> SlotKey:
     return SlotKey(service_id, 0, node_id)
 
 
-def settle(work: Work, service: Service, spec: ServiceSpec, key: SlotKey, intent: Intent) -> None:
+def settle(
+    work: Work,
+    service: Service,
+    spec: ServiceSpec,
+    key: SlotKey,
+    intent: Intent,
+    tasks: Sequence[Task],
+) -> None:
     """Put the slot of one node right.
 
     On a node that is down nothing is stopped: its task has nowhere else to go, and is still
     there when the node comes back. (Swarm stops it then, and starts another.)
     """
-    tasks = slots.tasks_of(work, key)
     node = work.draft.node(key.node_id)
     slots.settle_unwanted(work, tasks)
     if not nodes.keeps_tasks(node, work.demand(service.id, service.task_revision)):
@@ -45,7 +53,7 @@ def settle(work: Work, service: Service, spec: ServiceSpec, key: SlotKey, intent
         _settle_up(work, service, spec, key, intent, node, tasks)
 
 
-def _settle_down(work: Work, tasks: list[Task]) -> None:
+def _settle_down(work: Work, tasks: Sequence[Task]) -> None:
     for task in tasks:
         lost = nodes.is_lost(work.node_of(task), work.now_ns)
         if wanted(task) and (lost or ended(task) or slots.never_ran(task)):
@@ -59,7 +67,7 @@ def _settle_up(
     key: SlotKey,
     intent: Intent,
     node: Node,
-    tasks: list[Task],
+    tasks: Sequence[Task],
 ) -> None:
     current = slots.newest_wanted(tasks)
     if current is not None:
@@ -73,7 +81,7 @@ def _settle_up(
         slots.replace(work, service, key, standing, start_first=start_first)
     elif current is not None:
         if not ended(current):
-            slots.promote(work, key, current, slots.tasks_of(work, key))
+            slots.promote(work, key, current)
         elif nodes.takes_tasks(node) or restart.gave_up(current, work.restart_policy(current)):
             slots.follow_ended(work, service, key, current)
         else:

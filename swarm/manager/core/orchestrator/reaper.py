@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from swarm.api.v1.store_pb2 import TABLE_SERVICE_REVISION
-from swarm.manager.core.orchestrator import slot as slots
+from swarm.api.v1.task_pb2 import Task
 from swarm.manager.core.orchestrator.work import Work
-from swarm.manager.core.store import SlotKey, View, ended, guard, prunable_revisions
+from swarm.manager.core.store import View, ended, guard, prunable_revisions
 from swarm.manager.core.store.objects import revision_id, wanted
 
 
-def reap_slot(work: Work, key: SlotKey, max_attempts: int) -> None:
+def reap_slot(work: Work, tasks: Sequence[Task], max_attempts: int) -> None:
     """Keep the newest tasks of a slot, the live one included, up to the cluster's limit.
 
     Those that still run or stop are kept whatever the limit. With a limit of attempts, one
@@ -20,7 +22,6 @@ def reap_slot(work: Work, key: SlotKey, max_attempts: int) -> None:
         return
     if max_attempts:
         limit = max(limit, max_attempts + 1)
-    tasks = slots.tasks_of(work, key)
     surplus = len(tasks) - limit
     for task in tasks:
         if surplus <= 0:

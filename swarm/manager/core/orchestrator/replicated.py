@@ -37,12 +37,18 @@ def plan(work: Work, service: Service, spec: ServiceSpec) -> dict[SlotKey, Inten
     return {SlotKey(service.id, number, ""): intent for number, intent in intents.items()}
 
 
-def settle(work: Work, service: Service, spec: ServiceSpec, key: SlotKey, intent: Intent) -> None:
+def settle(
+    work: Work,
+    service: Service,
+    spec: ServiceSpec,
+    key: SlotKey,
+    intent: Intent,
+    tasks: Sequence[Task],
+) -> None:
     """Put one slot right."""
     if intent is Intent.REMOVE:
-        slots.empty(work, key)
+        slots.empty(work, tasks)
         return
-    tasks = slots.tasks_of(work, key)
     slots.settle_unwanted(work, tasks)
     current = slots.newest_wanted(tasks)
     if current is not None:
@@ -74,7 +80,7 @@ def _settle_current(work: Work, service: Service, key: SlotKey, current: Task) -
         # It did not end by itself, so the restart policy has no say.
         slots.replace(work, service, key, current)
     else:
-        slots.promote(work, key, current, slots.tasks_of(work, key))
+        slots.promote(work, key, current)
 
 
 def _may_stay(work: Work, task: Task) -> bool:

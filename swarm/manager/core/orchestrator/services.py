@@ -32,20 +32,24 @@ def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) ->
     update or removal in the meantime drops it.
     """
     service = work.draft.service(key.service_id)
-    guards = [guard(service)] if service is not None else []
-    with work.draft.group(key, guards):
-        if service is None:
-            slots.empty(work, key)
-            return
-        spec = work.draft.spec(service.id, service.revision)
-        if spec is None:
-            return
+    tasks = slots.tasks_of(work, key)
+    if service is None:
+        with work.draft.group(key):
+            slots.empty(work, tasks)
+        return
+    spec = work.draft.spec(service.id, service.revision)
+    if spec is None:
+        return
+    before = work.changes
+    with work.draft.group(key, [guard(service)]):
         if spec.WhichOneof("mode") == "replicated":
-            replicated.settle(work, service, spec, key, intent)
+            replicated.settle(work, service, spec, key, intent, tasks)
         elif spec.WhichOneof("mode") == "global":
-            global_.settle(work, service, spec, key, intent)
-        reap_slot(work, key, spec.task.restart.max_attempts)
-    rollouts.note(key, progress_of(work, service, spec, key, slots.tasks_of(work, key)))
+            global_.settle(work, service, spec, key, intent, tasks)
+        if work.changes != before:
+            tasks = slots.tasks_of(work, key)
+        reap_slot(work, tasks, spec.task.restart.max_attempts)
+    rollouts.note(key, progress_of(work, service, spec, key, tasks))
 
 
 def is_global(spec: ServiceSpec | None) -> bool:

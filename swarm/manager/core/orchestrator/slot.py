@@ -67,9 +67,9 @@ def remove(work: Work, task: Task) -> None:
         work.desire(task, TASK_STATE_REMOVE)
 
 
-def empty(work: Work, key: SlotKey) -> None:
+def empty(work: Work, tasks: Sequence[Task]) -> None:
     """Nothing shall be left in the slot."""
-    for task in tasks_of(work, key):
+    for task in tasks:
         remove(work, task)
 
 
@@ -122,7 +122,7 @@ def follow_ended(work: Work, service: Service, key: SlotKey, old: Task) -> None:
         work.create(service, key, TASK_STATE_RUNNING, 0, restarts)
 
 
-def promote(work: Work, key: SlotKey, current: Task, tasks: Sequence[Task]) -> None:
+def promote(work: Work, key: SlotKey, current: Task) -> None:
     """READY becomes RUNNING when its delay is over and its predecessors have stopped."""
     if current.desired_state != TASK_STATE_READY:
         return
@@ -130,7 +130,7 @@ def promote(work: Work, key: SlotKey, current: Task, tasks: Sequence[Task]) -> N
         work.agenda.wake_at(key, current.start_after_ns)
         return
     give_up_ns = max(current.start_after_ns, current.meta.created_at_ns) + STOP_WAIT_NS
-    if may_start(work, tasks) or work.now_ns >= give_up_ns:
+    if may_start(work, tasks_of(work, key)) or work.now_ns >= give_up_ns:
         work.desire(current, TASK_STATE_RUNNING)
     else:
         work.agenda.wake_at(key, give_up_ns)

@@ -64,6 +64,9 @@ class SmallCluster:
         self.silent: set[str] = set()
         self.notices: list[str] = []
         self.largest_proposal = 0
+        # A slow Raft: proposals are in flight until `deliver` or `drop`.
+        self.slow = False
+        self.in_flight: list[list[Transaction]] = []
         self.propose(
             lambda draft: draft.create(
                 Cluster(id="cluster", spec=ClusterSpec(task_history_limit=5))
@@ -80,6 +83,7 @@ class SmallCluster:
     def fail_over(self) -> None:
         """Another manager leads; it knows the store alone."""
         self.term += 1
+        self.slow, self.in_flight = False, []
         self.brain = Brain(self.ids, self._raft_status, **self.brain_limits)
         self.brain.start(self.store, self.term, self.now)
 
@@ -110,6 +114,9 @@ class SmallCluster:
     def commit(self, output: BrainOutput) -> int:
         """Apply what the brain wants and feed it the changes, until it wants no more now."""
         proposals = 0
+        if self.slow and output.proposals:
+            self.in_flight += output.proposals
+            return 0
         while output.proposals or output.next_wakeup == self.now:
             entries = output.proposals
             output = BrainOutput()
@@ -124,6 +131,24 @@ class SmallCluster:
                 output = self.handle()
             assert proposals < 10_000, "the brain does not come to rest"
         return proposals
+
+    def deliver(self) -> None:
+        """What is in flight is applied, after everything that came meanwhile."""
+        self.slow = False
+        entries, self.in_flight = self.in_flight, []
+        for transactions in entries:
+            applied = self.apply(transactions, self.term)
+            self.brain.settled(transactions, applied.verdicts, self.store)
+            self.commit(self.handle(applied.changes))
+        self.run()
+
+    def drop(self) -> None:
+        """What is in flight never takes effect."""
+        self.slow = False
+        entries, self.in_flight = self.in_flight, []
+        for transactions in entries:
+            self.brain.settled(transactions, None, self.store)
+        self.run()
 
     def run(self) -> int:
         """Let the brain decide until it is quiet. Returns how much it proposed."""
@@ -156,7 +181,7 @@ class SmallCluster:
         self.silent.discard(name)
         self.brain.heard(HeardNode(node_id=name), self.now)
         self.run()
-        assert self.store.node(name).status.state == NODE_STATE_READY
+        assert self.slow or self.store.node(name).status.state == NODE_STATE_READY
 
     def say_goodbye(self, name: str) -> None:
         self.silent.add(name)

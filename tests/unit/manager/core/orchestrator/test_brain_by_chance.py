@@ -17,6 +17,7 @@ from swarm.manager.core.store import SlotKey, ended, slot_key, wanted
 
 NAMES = st.sampled_from(["x", "y"])
 NODE_NAMES = "abcd"
+RAFT = st.sampled_from(["applied", "applied", "in flight", "dropped"])
 STATES = st.sampled_from(
     [
         TASK_STATE_PREPARING,
@@ -38,6 +39,13 @@ def machine(new_cluster):
             for name in NODE_NAMES:
                 self.cluster.add_node(name)
 
+        def with_raft(self, raft, act):
+            """Do it; what the brain makes of it is applied, still in flight, or dropped."""
+            self.cluster.slow = self.cluster.slow or raft != "applied"
+            act()
+            if raft == "dropped":
+                self.cluster.drop()
+
         def spec(self, replicas, image, order, constraints):
             spec = self.cluster.spec(
                 None if replicas is None else replicas,
@@ -54,8 +62,9 @@ def machine(new_cluster):
             image=st.sampled_from(["one", "two"]),
             order=st.sampled_from([0, 1]),
             constraints=st.sampled_from([(), ("node.labels.out!=yes",)]),
+            raft=RAFT,
         )
-        def want(self, name, replicas, image, order, constraints):
+        def want(self, name, replicas, image, order, constraints, raft):
             old = self.cluster.store.service_by_name(name)
             if old is not None:
                 mode = self.cluster.store.spec(old.id, old.revision).WhichOneof("mode")
@@ -64,9 +73,12 @@ def machine(new_cluster):
             spec = self.spec(replicas, image, order, constraints)
             if old is None:
                 self.created += 1
-                self.cluster.create_service(f"{name}{self.created}", spec, name=name)
+                service_id = f"{name}{self.created}"
+                self.with_raft(
+                    raft, lambda: self.cluster.create_service(service_id, spec, name=name)
+                )
             else:
-                self.cluster.update_service(old.id, spec)
+                self.with_raft(raft, lambda: self.cluster.update_service(old.id, spec))
 
         @rule(name=NAMES)
         def remove(self, name):
@@ -74,16 +86,17 @@ def machine(new_cluster):
             if service is not None:
                 self.cluster.remove_service(service.id)
 
-        @rule(number=st.integers(0, 50), state=STATES)
-        def any_status(self, number, state):
+        @rule(number=st.integers(0, 50), state=STATES, raft=RAFT)
+        def any_status(self, number, state, raft):
             tasks = [t for t in self.cluster.store.tasks() if t.node_id and not ended(t)]
             if tasks:
-                self.cluster.report(tasks[number % len(tasks)], state)
+                task = tasks[number % len(tasks)]
+                self.with_raft(raft, lambda: self.cluster.report(task, state))
 
-        @rule(name=st.sampled_from(NODE_NAMES))
-        def goodbye(self, name):
+        @rule(name=st.sampled_from(NODE_NAMES), raft=RAFT)
+        def goodbye(self, name, raft):
             if self.cluster.store.node(name) is not None:
-                self.cluster.say_goodbye(name)
+                self.with_raft(raft, lambda: self.cluster.say_goodbye(name))
 
         @rule(name=st.sampled_from(NODE_NAMES))
         def come_back(self, name):
@@ -98,10 +111,10 @@ def machine(new_cluster):
             if name in self.cluster.silent:
                 self.cluster.remove_node(name)
 
-        @rule(name=st.sampled_from(NODE_NAMES), availability=st.sampled_from([0, 1, 2]))
-        def availability(self, name, availability):
+        @rule(name=st.sampled_from(NODE_NAMES), availability=st.sampled_from([0, 1, 2]), raft=RAFT)
+        def availability(self, name, availability, raft):
             if self.cluster.store.node(name) is not None:
-                self.cluster.set_availability(name, availability)
+                self.with_raft(raft, lambda: self.cluster.set_availability(name, availability))
 
         @rule(name=st.sampled_from(NODE_NAMES), out=st.sampled_from(["yes", "no"]))
         def label(self, name, out):
@@ -115,15 +128,17 @@ def machine(new_cluster):
             self.cluster.fail_over()
 
         @rule()
-        def lose_the_next_proposal(self):
-            """Leadership is lost with the proposal: it never takes effect."""
-            self.cluster.handle()
-            self.cluster.fail_over()
+        def raft_is_slow(self):
+            """From now on things change while the brain's proposal is in flight."""
+            self.cluster.slow = True
 
         @rule()
-        def drop_the_next_proposal(self):
-            for piece in self.cluster.handle().proposals:
-                self.cluster.brain.settled(piece, None, self.cluster.store)
+        def raft_delivers(self):
+            self.cluster.deliver()
+
+        @rule()
+        def raft_drops(self):
+            self.cluster.drop()
 
         @rule(seconds=st.sampled_from([0.2, 1.5, 8]))
         def time_passes(self, seconds):
@@ -140,6 +155,7 @@ def machine(new_cluster):
 
         def check_rest(self):
             cluster = self.cluster
+            cluster.deliver()
             cluster.pass_time(90)
             assert cluster.run() == 0, "with nothing new it proposes nothing"
             cluster.store.check()

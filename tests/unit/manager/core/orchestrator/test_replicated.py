@@ -95,23 +95,18 @@ def test_a_large_service_is_made_in_slices(new_cluster):
 
 def test_an_update_of_the_service_meanwhile_drops_the_slots_of_the_old_one(cluster):
     """The proposal was computed from 5 replicas, but 2 are wanted when it is applied."""
-    cluster.brain.handle((), cluster.store, cluster.now, cluster.now_ns)
-    held_back = []
-    cluster.commit, commit = held_back.append, cluster.commit
+    cluster.slow = True
     cluster.create_service("web", cluster.spec(replicas=5))
     cluster.scale("web", 2)
-    cluster.commit = commit
-    cluster.commit(held_back[0])
+    assert cluster.tasks("web") == []
+    cluster.deliver()
     assert len(cluster.live("web")) == 2
     assert cluster.run() == 0
 
 
 def test_a_dropped_proposal_is_made_again(cluster):
-    held_back = []
-    cluster.commit, commit = held_back.append, cluster.commit
+    cluster.slow = True
     cluster.create_service("web", cluster.spec(replicas=5))
-    cluster.commit = commit
     assert cluster.tasks("web") == []
-    cluster.brain.settled(held_back[0].proposals[0], None, cluster.store)
-    cluster.run()
+    cluster.drop()
     assert cluster.spread("web") == {"a": 2, "b": 2, "c": 1}
