@@ -106,10 +106,10 @@ async def main():
     run("ip", "addr", "add", "192.0.2.1/32", "dev", "lo")
     runtime = OciRuntime(Identity(sys.argv[2], "n1"), Path(sys.argv[1]))
     async def answer(reader, writer):
-        writer.write(b"HTTP/1.0 200 OK\\r\\n\\r\\nreached")
+        writer.write(b"reached")
         writer.close()
     server = await asyncio.start_server(answer, "192.0.2.1", 8080)
-    script = "wget -T 5 -qO- http://192.0.2.1:8080/"
+    script = "nc -w 5 192.0.2.1 8080 < /dev/null"
     await runtime.prepare(TaskRun("t", "t", "swarm/demo", args=("sh", "-c", script)))
     print(run("nft", "list", "ruleset"), Path("/proc/sys/net/ipv4/ip_forward").read_text())
     await runtime.start("t")
