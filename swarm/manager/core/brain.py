@@ -169,7 +169,9 @@ class Brain:
         if self._takeover is not None and self._count_tasks(view):
             output.next_wakeup = now
             return output
-        if not self._in_flight and view.cluster() is not None:
+        if view.cluster() is None:
+            return output  # nothing to lead yet: its creation comes as a change
+        if not self._in_flight:
             self._pass(view, now, now_ns, output)
         output.next_wakeup = self._next_wakeup(now, now_ns)
         return output
