@@ -14,6 +14,7 @@ from swarm.api.v1.raft_pb2 import CONF_CHANGE_ADD_LEARNER_NODE, ConfChange, Conf
 from swarm.api.v1.store_pb2 import Change, LogPayload, MemberChange, TaskStatusChange, Transaction
 from swarm.manager.core.brain import Brain, BrainOutput
 from swarm.manager.core.consensus import AppliedEntry, Consensus
+from swarm.manager.core.dispatcher.reports import supersedes
 from swarm.manager.core.effects import Effect, JoinAnswer, Notice
 from swarm.manager.core.events import JoinRaft
 from swarm.manager.core.membership.decide import ProposeConfChange
@@ -62,7 +63,8 @@ class Leadership:
         changes = [
             Change(task_status=TaskStatusChange(task_id=update.task_id, status=update.status))
             for update in batch.statuses
-            if store.task(update.task_id) is not None
+            if (task := store.task(update.task_id)) is not None
+            and not supersedes(task, update.status)
         ]
         if changes:
             proposer.add(NOBODY, Transaction(who="agents", changes=changes))

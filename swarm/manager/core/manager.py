@@ -124,6 +124,7 @@ class ManagerCore:
             if self.store is not self._followed:
                 self._followed = self.store
                 self.sessions.restored(self.store, now)
+                self._outgoing.restored(self.store)
             for entry in entries:
                 self._follow(entry, now, out)
             self._tell_leader(now, out)
@@ -301,7 +302,7 @@ class ManagerCore:
             if change.table == TABLE_TASK:
                 row = change.new if change.new is not None else change.old
                 assert row is not None
-                self._outgoing.in_store(row.id)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType]
+                self._outgoing.stored(row.id, self.store.task(row.id))
 
     def _follow_leadership(self, now: float, now_ns: int, out: list[fx.Effect]) -> None:
         self._note_leader(out)

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from swarm.api.v1.dispatcher_pb2 import TaskStatusUpdate
 from swarm.api.v1.managers_pb2 import HeardNode, RelayBatch
 from swarm.api.v1.node_pb2 import NodeDescription
+from swarm.api.v1.task_pb2 import Task
+from swarm.manager.core.dispatcher.reports import supersedes
+from swarm.manager.core.store import View
 
 # Statuses relayed but not yet in the store are told again after this long: the relay, or the
 # leader's proposal, may have been lost.
@@ -52,10 +55,18 @@ class Outgoing:
             self._statuses[update.task_id] = update
             self._told.pop(update.task_id, None)
 
-    def in_store(self, task_id: str) -> None:
-        """The store has this task's latest status, or the task is gone."""
-        self._statuses.pop(task_id, None)
-        self._told.pop(task_id, None)
+    def stored(self, task_id: str, task: Task | None) -> None:
+        """The store has something new of the task: a status that it supersedes is of no use."""
+        told = self._told.get(task_id)
+        update = self._statuses.get(task_id) or (told[0] if told is not None else None)
+        if update is not None and (task is None or supersedes(task, update.status)):
+            self._statuses.pop(task_id, None)
+            self._told.pop(task_id, None)
+
+    def restored(self, view: View) -> None:
+        """The store was swapped for another one."""
+        for task_id in [*self._statuses, *self._told]:
+            self.stored(task_id, view.task(task_id))
 
     def take(self, now: float) -> RelayBatch | None:
         """What is to be told now."""
