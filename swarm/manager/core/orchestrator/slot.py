@@ -105,6 +105,25 @@ def replace(
     work.create(service, key, TASK_STATE_RUNNING if ready else TASK_STATE_READY, 0, carried)
 
 
+def update(
+    work: Work, service: Service, key: SlotKey, standing: Task, *, start_first: bool
+) -> None:
+    """A task of the service's revision in place of one of another. Where an update is taken back
+    before it came through, the task that still stands in for it stays."""
+    tasks = tasks_of(work, key)
+    kept = next((t for t in reversed(tasks) if _is_of(service, t) and not ended(t)), None)
+    if kept is None:
+        replace(work, service, key, standing, start_first=start_first)
+        return
+    for task in tasks:
+        if wanted(task) and task.id != kept.id:
+            stop(work, task)
+
+
+def _is_of(service: Service, task: Task) -> bool:
+    return wanted(task) and task.revision == service.task_revision
+
+
 def follow_ended(work: Work, service: Service, key: SlotKey, old: Task) -> None:
     """After an end: another attempt when the policy's delay is over, or none."""
     policy = work.restart_policy(old)
