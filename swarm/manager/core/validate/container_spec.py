@@ -142,7 +142,7 @@ def _check_health(health: HealthCheck) -> None:
 
 def _check_names(hosts: Iterable[str], dns: DnsConfig) -> None:
     for entry in hosts:
-        address, *names = entry.split()
+        address, *names = entry.split() or [""]
         if not names or not _is_address(address):
             raise InvalidRequest(f"invalid host entry '{entry}': write IP NAME [NAME...]")
     for nameserver in dns.nameservers:

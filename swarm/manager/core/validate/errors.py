@@ -27,8 +27,11 @@ class InvalidRequest(Exception):  # noqa: N818  # the contract's name
     """The message is one line, says what is wrong and what to do."""
 
     def __init__(self, message: str, code: ErrorCode = ErrorCode.INVALID) -> None:
-        super().__init__(message)
-        self.message = message
+        # What a user sent is quoted in it: a line stays a line.
+        self.message = "".join(
+            c if c.isprintable() else c.encode("unicode_escape").decode() for c in message
+        )
+        super().__init__(self.message)
         self.code = code
 
 
