@@ -23,9 +23,6 @@ class RequestMemory:
         return remembered.verdict if remembered is not None else None
 
     def remember(self, request_id: str, verdict: Verdict, at_ns: int) -> None:
-        if self._by_id:
-            # Never older than the one before it, though leaders' clocks differ.
-            at_ns = max(at_ns, self._by_id[next(reversed(self._by_id))].at_ns)
         self._by_id[request_id] = RememberedVerdict(
             request_id=request_id, verdict=verdict, at_ns=at_ns
         )
@@ -33,6 +30,8 @@ class RequestMemory:
             del self._by_id[next(iter(self._by_id))]
 
     def forget_old(self, now_ns: int) -> None:
+        """In order of arrival: as leaders' clocks differ, one may outlast its age behind a
+        younger one, on every manager alike."""
         oldest_kept = now_ns - REMEMBERED_NS
         old = 0
         for remembered in self._by_id.values():

@@ -251,3 +251,16 @@ def test_pieces_hold_whole_groups_within_the_limits() -> None:
     assert [len(piece) for piece in draft.split(max_bytes=3 * size)] == [3, 3, 3]
     assert [len(piece) for piece in draft.split(max_bytes=1)] == [1] * 9
     assert len(draft.split()) == 1
+
+
+def test_a_port_and_a_name_that_change_hands_stay_with_the_new_holder() -> None:
+    port = PortConfig(published_port=80)
+    store = store_with(Service(id="s1", name="web", ports=[port]), Service(id="s2", name="b"))
+    draft = Draft(store)
+    draft.replace(Service(id="s2", name="web", ports=[port]))
+    draft.replace(Service(id="s1", name="old"))
+    named = draft.service_by_name("web")
+    assert named is not None
+    assert (draft.port_holder(0, 80), named.id) == ("s2", "s2")
+    draft.delete(TABLE_SERVICE, "s2")
+    assert (draft.port_holder(0, 80), draft.service_by_name("web")) == (None, None)
