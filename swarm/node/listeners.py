@@ -98,7 +98,7 @@ async def serve_node_port(
     add_ManagersServicer_to_server(managers, server)
     add_DispatcherServicer_to_server(dispatcher, server)
     add_CertificatesServicer_to_server(certificates, server)
-    add_ControlServicer_to_server(control, server)
+    add_ControlServicer_to_server(control, server)  # type: ignore[arg-type]
     address = join_host_port(addresses.listen_host, addresses.node_port)
     _bind(server, address, credentials, address)
     await server.start()

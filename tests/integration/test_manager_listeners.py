@@ -371,3 +371,41 @@ async def test_a_request_asked_again_takes_effect_once(manager: OneManager) -> N
         code, said = await refused(ControlStub(channel).CreateService(other))
     assert code is grpc.StatusCode.ALREADY_EXISTS
     assert "once" in said
+
+
+async def test_each_noun_is_updated_by_its_own_method(manager: OneManager) -> None:
+    async with manager.admin() as channel:
+        stub = ControlStub(channel)
+        created = (await stub.CreateService(a_service("web"))).service
+        spec = ServiceSpec()
+        spec.CopyFrom(created.spec)
+        spec.annotations.labels["a"] = "b"
+        updated = await stub.UpdateService(
+            control.UpdateServiceRequest(
+                request_id="u1",
+                service_id=created.service.id,
+                version=created.service.meta.version,
+                spec=spec,
+            )
+        )
+        assert updated.service.service.revision == 2
+        assert updated.service.previous_spec == created.spec
+        (node,) = (await stub.ListNodes(control.ListNodesRequest())).nodes
+        node.node.spec.annotations.labels["zone"] = "x"
+        changed = await stub.UpdateNode(
+            control.UpdateNodeRequest(
+                request_id="u2",
+                node_id=node.node.id,
+                version=node.node.meta.version,
+                spec=node.node.spec,
+            )
+        )
+        assert changed.node.node.spec.annotations.labels["zone"] == "x"
+        view = (await stub.GetCluster(control.GetClusterRequest())).cluster.cluster
+        view.spec.task_history_limit = 3
+        cluster = await stub.UpdateCluster(
+            control.UpdateClusterRequest(request_id="u3", version=view.meta.version, spec=view.spec)
+        )
+        assert cluster.cluster.cluster.spec.task_history_limit == 3
+        await stub.RemoveService(control.RemoveServiceRequest(request_id="u4", reference="web"))
+    assert manager.store.service_by_name("web") is None

@@ -1,6 +1,5 @@
-"""The control API: what swarmctl asks of a manager, a module per noun."""
+"""The control API: what swarmctl asks of a manager, an object per noun."""
 
-from swarm.api.v1.control_pb2_grpc import ControlServicer
 from swarm.manager.api.cluster import ClusterMethods
 from swarm.manager.api.forwarding import Forwarding
 from swarm.manager.api.nodes import NodeMethods
@@ -11,11 +10,31 @@ from swarm.manager.logs import LogBroker
 from swarm.manager.manager import Manager
 
 
-class ControlApi(  # type: ignore[misc]
-    ClusterMethods, NodeMethods, ServiceMethods, TaskMethods, WatchMethods, ControlServicer
-):
+class ControlApi:
     """Thin: authorise (the interceptor), validate (core), propose, answer."""
 
     def __init__(self, manager: Manager, forwarding: Forwarding, logs: LogBroker) -> None:
-        super().__init__(manager, forwarding)
-        self.logs = logs
+        cluster = ClusterMethods(manager, forwarding)
+        self.GetCluster = cluster.GetCluster
+        self.UpdateCluster = cluster.UpdateCluster
+        self.JoinTokens = cluster.JoinTokens
+
+        nodes = NodeMethods(manager, forwarding)
+        self.GetNode = nodes.GetNode
+        self.ListNodes = nodes.ListNodes
+        self.UpdateNode = nodes.UpdateNode
+        self.RemoveNode = nodes.RemoveNode
+
+        services = ServiceMethods(manager, forwarding)
+        self.CreateService = services.CreateService
+        self.GetService = services.GetService
+        self.ListServices = services.ListServices
+        self.UpdateService = services.UpdateService
+        self.RemoveService = services.RemoveService
+
+        tasks = TaskMethods(manager, forwarding, logs)
+        self.GetTask = tasks.GetTask
+        self.ListTasks = tasks.ListTasks
+        self.ServiceLogs = tasks.ServiceLogs
+
+        self.Watch = WatchMethods(manager, forwarding).Watch

@@ -4,15 +4,19 @@ from collections.abc import AsyncIterator, Iterable
 
 from swarm.api.v1 import control_pb2 as pb
 from swarm.api.v1.task_pb2 import TASK_STATE_ASSIGNED, Task
+from swarm.manager.api.forwarding import Forwarding
 from swarm.manager.api.interceptor import Context
 from swarm.manager.api.requests import ControlRequests
 from swarm.manager.api.views import task_view
 from swarm.manager.core.validate import InvalidRequest, resolve
 from swarm.manager.logs import LogBroker
+from swarm.manager.manager import Manager
 
 
 class TaskMethods(ControlRequests):
-    logs: LogBroker
+    def __init__(self, manager: Manager, forwarding: Forwarding, logs: LogBroker) -> None:
+        super().__init__(manager, forwarding)
+        self._logs = logs
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         await self.read(context)
@@ -33,7 +37,7 @@ class TaskMethods(ControlRequests):
         await self.read(context)
         tasks = self._logged(request.references)
         heard_of: set[str] = set()
-        async for batch in self.logs.everywhere(tasks, request.options):
+        async for batch in self._logs.everywhere(tasks, request.options):
             heard_of.update(line.task_id for line in batch.lines)
             warnings = [batch.error] if batch.error else []
             if batch.lines or warnings:
