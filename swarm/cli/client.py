@@ -1,0 +1,292 @@
+"""The connection to the managers: one call, repeated until somebody answers it.
+
+A change carries a request id made once, so that repeating it at another manager takes effect
+once. What a manager cannot do (it is gone, it has no leader) is tried at the next one, round
+after round, until a deadline; what it will not do is the answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+
+from swarm.api.v1.control_pb2_grpc import ControlStub
+from swarm.api.v1.daemon_pb2_grpc import DaemonStub
+from swarm.cli.endpoints import Certificates, Endpoint
+from swarm.cli.errors import CliError
+
+if TYPE_CHECKING:
+    UnaryCall = grpc.UnaryUnaryMultiCallable
+    StreamCall = grpc.UnaryStreamMultiCallable
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+DEADLINE_S = 30.0
+"""A call is given up after this long without an answer."""
+_ATTEMPT_S = 6.0
+"""One manager's time, where others could be asked: a little more than it gives a read itself."""
+_ROUND_PAUSE_S = 0.1
+_UNREACHABLE_ROUNDS = 3
+"""When nothing answers at any address, and nothing did before, this is enough."""
+_NOT_A_MANAGER = "This node is not a swarm manager"
+_RETRIED = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+_CHANNEL_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.ssl_target_name_override", "swarm-manager"),
+)
+
+
+class NotFoundError(CliError):
+    """What was asked for is not there; the daemon's words."""
+
+
+class OutdatedError(CliError):
+    """Somebody else changed it between reading and writing: read again and repeat."""
+
+
+@dataclass
+class Stubs:
+    """One endpoint's channel and methods."""
+
+    channel: grpc.Channel
+    control: ControlStub
+    daemon: DaemonStub
+
+
+class Client:
+    """Calls methods at whichever of `endpoints` answers. Use as a context manager."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        certificates: Certificates | None = None,
+        *,
+        deadline_s: float = DEADLINE_S,
+        attempt_s: float = _ATTEMPT_S,
+    ) -> None:
+        self.endpoints = list(endpoints)
+        self._certificates = certificates
+        self._deadline_s = deadline_s
+        self._attempt_s = attempt_s
+        self._stubs: dict[int, Stubs] = {}
+        self._current = 0
+        self._answered = False
+        self._closed = False
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._closed = True
+        for stubs in self._stubs.values():
+            stubs.channel.close()
+
+    def clone(self) -> Client:
+        """Another client of the same managers with connections of its own, for a thread; it
+        starts with the manager that answered last."""
+        other = Client(self.endpoints, self._certificates, deadline_s=self._deadline_s)
+        other._current = self._current
+        return other
+
+    def ask(
+        self,
+        method: Callable[[Stubs], UnaryCall[Request, Response]],
+        request: Request,
+        *,
+        deadline_s: float | None = None,
+    ) -> Response:
+        """Call `method` at one manager after another until it is answered.
+
+        Raises CliError: what the answer said, or that there was none.
+        """
+
+        def call(stubs: Stubs, timeout_s: float) -> Response:
+            return method(stubs)(request, timeout=timeout_s)
+
+        return self._repeat(call, deadline_s or self._deadline_s)
+
+    def ask_local(
+        self,
+        method: Callable[[Stubs], UnaryCall[Request, Response]],
+        request: Request,
+        *,
+        timeout_s: float,
+    ) -> Response:
+        """Call a method of this machine's daemon (the first address) once."""
+        try:
+            return method(self._connected(0))(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            if _is_unreachable(error):
+                raise self._no_connection([self.endpoints[0]]) from error
+            raise refusal(error) from error
+
+    def follow(
+        self,
+        method: Callable[[Stubs], StreamCall[Request, Response]],
+        make_request: Callable[[], Request],
+        *,
+        resume: bool = True,
+    ) -> Iterator[Response]:
+        """A stream's answers; where its manager is lost, the stream of the next one, asked for
+        with a new `make_request()`. Ends when a manager ends it. Raises CliError."""
+        while True:
+            stream = self._repeat(
+                lambda stubs, _: _Opened(method(stubs)(make_request())), self._deadline_s
+            )
+            try:
+                yield from stream
+                return
+            except grpc.RpcError as error:
+                if not resume or self._closed or error.code() not in _RETRIED:
+                    raise refusal(error) from error
+                self._advance()
+
+    def _repeat(self, call: Callable[[Stubs, float], Response], deadline_s: float) -> Response:
+        deadline = time.monotonic() + deadline_s
+        tried = unreachable = foreign = 0
+        while True:
+            left = deadline - time.monotonic()
+            several = len(self.endpoints) > 1
+            try:
+                answer = call(self._connected(), min(left, self._attempt_s) if several else left)
+                self._answered = True
+                return answer
+            except grpc.RpcError as error:
+                failure = error
+            if _is_unreachable(failure):
+                unreachable += 1
+            else:
+                self._answered = (
+                    self._answered or failure.code() != grpc.StatusCode.DEADLINE_EXCEEDED
+                )
+            foreign = foreign + 1 if _is_foreign(failure) else 0
+            tried += 1
+            if failure.code() not in _RETRIED and not 0 < foreign < len(self.endpoints):
+                raise refusal(failure) from failure
+            self._give_up_if(failure, tried, unreachable, deadline)
+            self._advance()
+            if tried % len(self.endpoints) == 0:
+                time.sleep(max(0.0, min(_ROUND_PAUSE_S, deadline - time.monotonic())))
+
+    def _give_up_if(
+        self, failure: grpc.RpcError, tried: int, unreachable: int, deadline: float
+    ) -> None:
+        nobody = unreachable == tried and not self._answered
+        if nobody and tried >= _UNREACHABLE_ROUNDS * len(self.endpoints):
+            raise self._no_connection(self.endpoints) from failure
+        if time.monotonic() < deadline:
+            return
+        if unreachable == tried:
+            raise self._no_connection(self.endpoints) from failure
+        raise CliError(
+            f"no answer within {self._deadline_s:g}s: {_one_line(failure.details() or '')}; "
+            "whether the request took effect is not known"
+        ) from failure
+
+    def _connected(self, index: int | None = None) -> Stubs:
+        index = self._current if index is None else index
+        stubs = self._stubs.get(index)
+        if stubs is None:
+            channel = self._open(self.endpoints[index])
+            stubs = Stubs(channel, ControlStub(channel), DaemonStub(channel))
+            self._stubs[index] = stubs
+        return stubs
+
+    def _open(self, endpoint: Endpoint) -> grpc.Channel:
+        if endpoint.is_unix:
+            return grpc.insecure_channel(endpoint.target, options=_CHANNEL_OPTIONS[:-1])
+        if self._certificates is None:
+            raise CliError(
+                f"{endpoint.name} asks for a certificate: set SWARM_CERT_PATH to a folder with "
+                "ca.pem, cert.pem and key.pem, or use a manager's unix socket"
+            )
+        root, key, certificate = self._certificates.read()
+        credentials = grpc.ssl_channel_credentials(root, key, certificate)
+        return grpc.secure_channel(endpoint.target, credentials, options=_CHANNEL_OPTIONS)
+
+    def _advance(self) -> None:
+        self._current = (self._current + 1) % len(self.endpoints)
+
+    def _no_connection(self, endpoints: Sequence[Endpoint]) -> CliError:
+        names = ", ".join(endpoint.name for endpoint in endpoints)
+        hint = " Start it with: swarmd --state-dir DIR" if endpoints[0].is_unix else ""
+        return CliError(f"Cannot connect to swarmd at {names}. Is the daemon running?{hint}")
+
+
+class _Opened(Iterator[Response]):
+    """A stream of which the first answer (or its end) is there already, so that a manager that
+    can't serve it is found out while opening it."""
+
+    def __init__(self, stream: Iterator[Response]) -> None:
+        self._stream = stream
+        self._first: list[Response] = []
+        try:
+            self._first.append(next(stream))
+        except StopIteration:
+            pass
+
+    def __next__(self) -> Response:
+        return self._first.pop() if self._first else next(self._stream)
+
+
+def new_request_id() -> str:
+    """The id of one change, the same however often it is asked for."""
+    return secrets.token_hex(16)
+
+
+def refusal(error: grpc.RpcError) -> CliError:
+    """What the daemon answered, in one line."""
+    details = _one_line(error.details() or "")
+    match error.code():
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFoundError(f"Error: {_no_such(details)}")
+        case grpc.StatusCode.ABORTED:
+            return OutdatedError(f"Error response from daemon: {details}")
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return CliError("this swarmd does not know the request: it is of another version")
+        case _:
+            return CliError(f"Error response from daemon: {details or error.code().name}")
+
+
+def _no_such(details: str) -> str:
+    """`service web not found` as Docker's client says it: no such service: web."""
+    words = details.split(" ")
+    if len(words) == 4 and details.endswith(" not found"):
+        return f"no such {words[0]}: {words[1]}"
+    return details
+
+
+def _is_unreachable(error: grpc.RpcError) -> bool:
+    """The channel could not connect, so nobody saw the request."""
+    if error.code() != grpc.StatusCode.UNAVAILABLE:
+        return False
+    return (error.details() or "").startswith(("failed to connect", "connections to all backends"))
+
+
+def _is_foreign(error: grpc.RpcError) -> bool:
+    """A worker, or a daemon outside of the cluster: another address may be a manager's."""
+    details = error.details() or ""
+    return error.code() == grpc.StatusCode.FAILED_PRECONDITION and _NOT_A_MANAGER in details
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

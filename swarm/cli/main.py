@@ -1,0 +1,100 @@
+"""swarmctl's entry point: the root of its commands, whose modules load when they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from swarm.cli.command import DockerGroup, LazyCommand
+from swarm.cli.errors import CliError
+from swarm.cli.flags import LIST, docker_bool_option
+from swarm.cli.run import run
+from swarm.cli.session import Session
+
+_VERBS = (
+    ("init", "Initialize a swarm"),
+    ("join", "Join a swarm as a node and/or manager"),
+    ("join-token", "Manage join tokens"),
+    ("leave", "Leave the swarm"),
+)
+_LAZY = (
+    LazyCommand("swarm", "swarm.cli.swarm:swarm", "Manage Swarm"),
+    LazyCommand("node", "swarm.cli.node:node", "Manage Swarm nodes"),
+    LazyCommand("service", "swarm.cli.service:service", "Manage Swarm services"),
+    LazyCommand("task", "swarm.cli.task:task", "Manage Swarm tasks"),
+    LazyCommand("local", "swarm.cli.local:local", "Manage a cluster on this machine"),
+    *(
+        LazyCommand(name, f"swarm.cli.swarm:{name.replace('-', '_')}", about, is_group=False)
+        for name, about in _VERBS
+    ),
+    LazyCommand("info", "swarm.cli.system:info", "Display system-wide information", is_group=False),
+    LazyCommand(
+        "version", "swarm.cli.system:version", "Show the Swarm version information", is_group=False
+    ),
+)
+_DOCKER_VERBS = (
+    "attach", "build", "builder", "buildx", "checkpoint", "commit", "compose", "config",
+    "container", "context", "cp", "create", "diff", "events", "exec", "export", "history",
+    "image", "images", "import", "inspect", "kill", "load", "login", "logout", "logs",
+    "manifest", "network", "pause", "plugin", "port", "ps", "pull", "push", "rename",
+    "restart", "rm", "rmi", "run", "save", "search", "secret", "stack", "start", "stats",
+    "stop", "system", "tag", "top", "trust", "unpause", "update", "volume", "wait",
+)  # fmt: skip
+_DOCKER_FLAGS = (
+    "--config=value",
+    "--context=value",
+    "-c=value",
+    "--debug",
+    "-D",
+    "--log-level=value",
+    "-l=value",
+    "--tls",
+    "--tlscacert=value",
+    "--tlscert=value",
+    "--tlskey=value",
+    "--tlsverify",
+)
+
+
+@click.group(
+    cls=DockerGroup,
+    name="swarmctl",
+    help="A cluster of machines that run services, as Docker Swarm has it",
+    lazy=_LAZY,
+    unsupported=(*_DOCKER_VERBS, *_DOCKER_FLAGS),
+    invoke_without_command=True,
+)
+@click.option(
+    "--host",
+    "-H",
+    type=LIST,
+    multiple=True,
+    help="Addresses of managers to try in turn: unix://PATH or HOST:PORT, separated by commas "
+    "(overrides SWARM_HOST)",
+)
+@docker_bool_option("--version", "-v", help="Print version information and quit")
+@click.pass_context
+def cli(ctx: click.Context, host: tuple[str, ...], version: bool) -> None:
+    if version:
+        from swarm.cli.system import program_version
+
+        click.echo(f"swarmctl version {program_version()}")
+        return
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        return
+    session = Session(host)
+    ctx.obj = session
+    ctx.call_on_close(session.close)
+
+
+def translate(error: Exception) -> CliError | None:
+    """What libraries raise, in words for the user."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return CliError(f"{error.filename}: {error.strerror}")
+    return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(cli, argv, translate=translate)

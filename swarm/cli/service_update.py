@@ -1,0 +1,280 @@
+"""`swarmctl service update|scale|rm`: changes of a service that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from swarm.api.v1 import control_pb2 as pb
+from swarm.api.v1.service_pb2 import ServiceSpec
+from swarm.cli.client import Client, OutdatedError, new_request_id
+from swarm.cli.command import DockerCommand
+from swarm.cli.errors import CliError
+from swarm.cli.flags import LIST, STRING, UINT, docker_bool_option
+from swarm.cli.service_create import seconds
+from swarm.cli.service_flags import (
+    ADDRESS,
+    COMMAND,
+    DOMAIN,
+    ENV,
+    HOST,
+    HOST_NAME,
+    LABEL,
+    MOUNT,
+    PORT,
+    SPREAD,
+    ULIMIT,
+    UNSUPPORTED_IN_BOTH,
+    Command,
+    apply_all,
+    common_flags,
+    flag,
+    list_flag,
+    wait_timeout_flag,
+    waiting_flags,
+)
+from swarm.cli.servicespec import SpecError
+from swarm.cli.session import Session
+from swarm.cli.specupdate import update_spec, with_replicas
+from swarm.cli.specvalues import resolve_env
+from swarm.cli.waiting import wait_for_service
+
+_ATTEMPTS = 10
+
+
+def change_service(
+    client: Client, reference: str, change: Callable[[ServiceSpec], ServiceSpec]
+) -> pb.UpdateServiceResponse:
+    """Read the spec, change it, write it; where somebody else came between, once more.
+
+    Raises CliError; so may `change`.
+    """
+    attempt = 0
+    while True:
+        found = client.ask(
+            lambda stubs: stubs.control.GetService, pb.GetServiceRequest(reference=reference)
+        ).service
+        request = pb.UpdateServiceRequest(
+            request_id=new_request_id(),
+            service_id=found.service.id,
+            version=found.service.meta.version,
+            spec=change(found.spec),
+        )
+        try:
+            return client.ask(lambda stubs: stubs.control.UpdateService, request)
+        except OutdatedError:
+            attempt += 1
+            if attempt >= _ATTEMPTS:
+                raise
+
+
+def _update_only_flags(command: Command) -> Command:
+    return apply_all(
+        command,
+        flag("--image", kind=STRING, about="Service image tag"),
+        flag("--args", kind=COMMAND, about="Service command args"),
+        docker_bool_option("--force", help="Force update even if no changes require it"),
+        *_pair("constraint", LIST, LIST, "Add or update a placement constraint", "a constraint"),
+        *_pair(
+            "container-label",
+            LABEL,
+            LIST,
+            "Add or update a container label",
+            "a container label by its key",
+        ),
+        *_pair("dns", ADDRESS, LIST, "Add or update a custom DNS server", "a custom DNS server"),
+        *_pair("dns-option", LIST, LIST, "Add or update a DNS option", "a DNS option"),
+        *_pair(
+            "dns-search",
+            DOMAIN,
+            LIST,
+            "Add or update a custom DNS search domain",
+            "a DNS search domain",
+        ),
+        *_pair(
+            "env",
+            ENV,
+            LIST,
+            "Add or update an environment variable",
+            "an environment variable",
+        ),
+        *_pair(
+            "group",
+            LIST,
+            LIST,
+            "Add an additional supplementary user group to the container",
+            "a previously added supplementary user group from the container",
+        ),
+        *_pair(
+            "host",
+            HOST,
+            HOST_NAME,
+            'Add a custom host-to-IP mapping ("host:ip")',
+            'a custom host-to-IP mapping ("host:ip")',
+        ),
+        *_pair("label", LABEL, LIST, "Add or update a service label", "a label by its key"),
+        *_pair(
+            "mount",
+            MOUNT,
+            LIST,
+            "Add or update a mount on a service",
+            "a mount by its target path",
+        ),
+        *_pair(
+            "placement-pref",
+            SPREAD,
+            SPREAD,
+            "Add a placement preference",
+            "a placement preference",
+        ),
+        *_pair(
+            "publish",
+            PORT,
+            PORT,
+            "Add or update a published port",
+            "a published port by its target port",
+        ),
+        *_pair("sysctl", LIST, LIST, "Add or update a Sysctl option", "a Sysctl option"),
+        *_pair("ulimit", ULIMIT, LIST, "Add or update a ulimit option", "a ulimit option"),
+    )
+
+
+def _pair(name: str, added: Any, removed: Any, adds: str, removes: str) -> tuple[Any, Any]:
+    return (
+        list_flag(f"--{name}-add", kind=added, about=adds),
+        list_flag(f"--{name}-rm", kind=removed, about=f"Remove {removes}"),
+    )
+
+
+@click.command(
+    "update",
+    cls=DockerCommand,
+    usage="[OPTIONS] SERVICE",
+    help="Update a service",
+    unsupported=(
+        *UNSUPPORTED_IN_BOTH,
+        "--config-add=value",
+        "--config-rm=value",
+        "--generic-resource-add=value",
+        "--generic-resource-rm=value",
+        "--network-add=value",
+        "--network-rm=value",
+        "--rollback",
+        "--secret-add=value",
+        "--secret-rm=value",
+    ),
+)
+@_update_only_flags
+@common_flags(defaults=False)
+@waiting_flags
+@click.argument("service")
+@click.pass_obj
+def update(session: Session, service: str, **flags: Any) -> None:
+    flags["env_add"] = resolve_env(flags["env_add"], session.environment)
+
+    def change(spec: ServiceSpec) -> ServiceSpec:
+        try:
+            return update_spec(spec, flags)
+        except SpecError as error:
+            raise CliError(str(error)) from error
+
+    answer = change_service(session.client, service, change)
+    for warning in answer.warnings:
+        click.echo(warning, err=True)
+    click.echo(service)
+    if not flags["detach"]:
+        timeout_s = seconds(flags["wait_timeout"])
+        service_id = answer.service.service.id
+        wait_for_service(
+            session.client, service_id, service, quiet=flags["quiet"], timeout_s=timeout_s
+        )
+
+
+@click.command(
+    "scale",
+    cls=DockerCommand,
+    usage="[OPTIONS] SERVICE=REPLICAS [SERVICE=REPLICAS...]",
+    help="Scale one or multiple replicated services",
+)
+@docker_bool_option(
+    "--detach", "-d", help="Exit immediately instead of waiting for the service to converge"
+)
+@wait_timeout_flag()
+@click.argument("services", nargs=-1, required=True)
+@click.pass_obj
+def scale(
+    session: Session, services: tuple[str, ...], detach: bool, wait_timeout: int | None
+) -> None:
+    wanted = _parse_scales(services)
+    errors: list[str] = []
+    scaled: list[tuple[str, str]] = []
+    for name, replicas in wanted:
+        try:
+            service_id = _scale_one(session.client, name, replicas)
+        except CliError as error:
+            errors.append(f"{name}: {error.message}")
+            continue
+        scaled.append((name, service_id))
+        click.echo(f"{name} scaled to {replicas}")
+    for name, service_id in () if detach else scaled:
+        try:
+            wait_for_service(session.client, service_id, name, timeout_s=seconds(wait_timeout))
+        except CliError as error:
+            errors.append(error.message)
+    if errors:
+        raise CliError("\n".join(errors))
+
+
+def _parse_scales(texts: tuple[str, ...]) -> list[tuple[str, int]]:
+    """All are read before any is done. Raises CliError."""
+    wanted: list[tuple[str, int]] = []
+    for text in texts:
+        name, equals, number = text.partition("=")
+        if not equals:
+            raise CliError(
+                f"invalid scale specifier '{text}'.\nSee 'swarmctl service scale --help'.\n\n"
+                "Usage:  swarmctl service scale SERVICE=REPLICAS [SERVICE=REPLICAS...]\n\n"
+                "Scale one or multiple replicated services"
+            )
+        try:
+            wanted.append((name, UINT.convert(number, None, None)))
+        except click.BadParameter as error:
+            raise CliError(f"{name}: invalid replicas value {number}: {error.message}") from error
+    return wanted
+
+
+def _scale_one(client: Client, name: str, replicas: int) -> str:
+    def change(spec: ServiceSpec) -> ServiceSpec:
+        try:
+            return with_replicas(spec, replicas)
+        except SpecError as error:
+            raise CliError(
+                "scale can only be used with replicated or replicated-job mode"
+            ) from error
+
+    return change_service(client, name, change).service.service.id
+
+
+@click.command(
+    "rm",
+    cls=DockerCommand,
+    usage="SERVICE [SERVICE...]",
+    aliases=("remove",),
+    help="Remove one or more services",
+)
+@click.argument("services", nargs=-1, required=True)
+@click.pass_obj
+def rm(session: Session, services: tuple[str, ...]) -> None:
+    errors: list[str] = []
+    for reference in services:
+        request = pb.RemoveServiceRequest(request_id=new_request_id(), reference=reference)
+        try:
+            session.client.ask(lambda stubs: stubs.control.RemoveService, request)
+        except CliError as error:
+            errors.append(error.message)
+            continue
+        click.echo(reference)
+    if errors:
+        raise CliError("\n".join(errors))

@@ -1,0 +1,177 @@
+"""Waiting for a service to become what its spec says, while showing how far it is.
+
+A watch says that something changed, and what is then read is shown. Where the watch is silent
+the state is read anyway, so that a manager that hangs costs two seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+
+import click
+
+from swarm.api.v1 import control_pb2 as pb
+from swarm.api.v1.store_pb2 import TABLE_SERVICE, TABLE_TASK
+from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
+from swarm.cli.client import Client, NotFoundError
+from swarm.cli.errors import CliError
+from swarm.cli.progress import ServiceProgress, ServiceView, SlotView
+from swarm.dockerapi.words import TASK_STATE
+from swarm.units import NS_PER_SECOND, format_duration, truncate_id
+
+DEFAULT_TIMEOUT_S = 300.0
+_SILENCE_S = 2.0
+_PAUSE_S = 0.05
+"""Between two reads, however many changes there are."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a service's tasks amount to."""
+
+    view: ServiceView
+    converged: bool
+
+
+def outlook(service: pb.ServiceView, tasks: Iterable[Task]) -> Outlook:
+    """Converged: every wanted task runs what the spec says, and no other is wanted. Pure."""
+    wanted = [task for task in tasks if task.desired_state <= TASK_STATE_RUNNING]
+    is_global = service.spec.HasField("global")
+    current = _one_per_slot(
+        [task for task in wanted if task.revision >= service.service.task_revision], is_global
+    )
+    total = len(current) if is_global else service.spec.replicated.replicas
+    running = sum(task.status.state == TASK_STATE_RUNNING for task in current)
+    view = ServiceView(
+        running=running,
+        total=total,
+        slots=_slots(current, total, is_global),
+        message=service.service.pending.message,
+    )
+    settled = running == total == len(wanted)
+    return Outlook(view, settled and not (is_global and not total))
+
+
+def _one_per_slot(tasks: Iterable[Task], is_global: bool) -> list[Task]:
+    """The newest of each slot, in the slots' order."""
+    slots: dict[object, Task] = {}
+    for task in sorted(tasks, key=lambda task: (task.meta.created_at_ns, task.id)):
+        slots[task.node_id if is_global else task.slot] = task
+    return sorted(slots.values(), key=lambda task: (task.slot, task.node_id))
+
+
+def _slots(tasks: Sequence[Task], total: int, is_global: bool) -> list[SlotView]:
+    """One line a slot; slots of a replicated service are counted from 1, whatever their number."""
+    shown: list[SlotView] = []
+    for number, task in enumerate(tasks, start=1):
+        name = truncate_id(task.node_id) if is_global else f"{number}/{total}"
+        shown.append(SlotView(name, TASK_STATE.word(task.status.state), task.status.err))
+    if not is_global:
+        missing = range(len(tasks) + 1, total + 1)
+        shown += [SlotView(f"{number}/{total}") for number in missing]
+    return shown
+
+
+def wait_for_service(
+    client: Client,
+    service_id: str,
+    name: str,
+    *,
+    quiet: bool = False,
+    timeout_s: float | None = None,
+) -> None:
+    """Show progress until the service has converged.
+
+    Ctrl-C ends the waiting, not the work. Without a terminal, or with `timeout_s`, it ends after
+    a while with a CliError; so it does where the service is removed meanwhile.
+    """
+    tty = sys.stdout.isatty()
+    if timeout_s is None and not tty:
+        timeout_s = DEFAULT_TIMEOUT_S
+    width = shutil.get_terminal_size().columns if tty else 80
+    progress = ServiceProgress(sys.stdout, tty=tty, quiet=quiet, width=width)
+    try:
+        with _changes(client, service_id) as bell:
+            _wait(client, service_id, name, progress, bell, timeout_s)
+    except KeyboardInterrupt:
+        click.echo("Operation continuing in background.")
+        click.echo(f"Use `swarmctl service ps {name}` to check progress.")
+        return
+    progress.finish(f"verify: Service {name} converged")
+
+
+def _wait(
+    client: Client,
+    service_id: str,
+    name: str,
+    progress: ServiceProgress,
+    bell: queue.Queue[None],
+    timeout_s: float | None,
+) -> None:
+    started = time.monotonic()
+    while True:
+        seen = _read(client, service_id, name)
+        progress.update(seen.view)
+        if seen.converged:
+            return
+        waited = time.monotonic() - started
+        if timeout_s is not None and waited >= timeout_s:
+            raise CliError(_gave_up(name, seen.view, timeout_s))
+        left = _SILENCE_S if timeout_s is None else min(_SILENCE_S, timeout_s - waited)
+        with contextlib.suppress(queue.Empty):
+            bell.get(timeout=left)
+            time.sleep(_PAUSE_S)
+            while True:
+                bell.get_nowait()
+
+
+def _read(client: Client, service_id: str, name: str) -> Outlook:
+    try:
+        answer = client.ask(
+            lambda stubs: stubs.control.GetService, pb.GetServiceRequest(reference=service_id)
+        )
+    except NotFoundError as error:
+        raise CliError(f"service {name} was removed while waiting for it") from error
+    tasks = client.ask(
+        lambda stubs: stubs.control.ListTasks, pb.ListTasksRequest(service_ids=[service_id])
+    ).tasks
+    return outlook(answer.service, [view.task for view in tasks])
+
+
+def _gave_up(name: str, view: ServiceView, timeout_s: float) -> str:
+    errors = [slot.error for slot in view.slots if slot.error]
+    reason = view.message or (errors[0] if errors else "tasks are still starting")
+    waited = format_duration(int(timeout_s * NS_PER_SECOND))
+    return (
+        f"service {name} has not converged after {waited}: {view.running} out of {view.total} "
+        f"tasks are running: {' '.join(reason.split())}. The service is left as it is and goes "
+        f"on trying: see `swarmctl service ps {name}`, or remove it with "
+        f"`swarmctl service rm {name}`"
+    )
+
+
+@contextlib.contextmanager
+def _changes(client: Client, service_id: str) -> Generator[queue.Queue[None]]:
+    """A queue that gets an item for each change of the service and its tasks, while it lasts."""
+    bell: queue.Queue[None] = queue.Queue()
+    watcher = client.clone()
+    request = pb.WatchRequest(tables=[TABLE_SERVICE, TABLE_TASK], service_id=service_id)
+
+    def watch() -> None:
+        # A watch that can't be had only makes the display slower.
+        with contextlib.suppress(CliError, ValueError):
+            for _ in watcher.follow(lambda stubs: stubs.control.Watch, lambda: request):
+                bell.put(None)
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+    try:
+        yield bell
+    finally:
+        watcher.close()
