@@ -71,7 +71,13 @@ def service_view(service: Service, view: View) -> ServiceView:
 
 
 def task_view(task: Task, view: View) -> TaskView:
-    return TaskView(task=task, spec=view.spec(task.service_id, task.revision))
+    answer = TaskView(task=task, spec=view.spec(task.service_id, task.revision))
+    if not task.node_id and not task.status.err:
+        # Why a group waits is stored once, with its service.
+        service = view.service(task.service_id)
+        if service is not None and service.pending.revision == task.revision:
+            answer.task.status.err = service.pending.message
+    return answer
 
 
 def cluster_view(cluster: Cluster, core: ManagerCore) -> ClusterView:

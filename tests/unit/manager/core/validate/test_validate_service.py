@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from swarm.api.v1.service_pb2 import Service, ServiceSpec
-from swarm.api.v1.store_pb2 import VERDICT_NAME_TAKEN, LogPayload, Transaction
+from swarm.api.v1.store_pb2 import VERDICT_NAME_TAKEN, Change, LogPayload, Object, Transaction
 from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, PortConfig
 from swarm.manager.core.store import RandomIds, Store
 from swarm.manager.core.validate import ErrorCode, InvalidRequest, refusal, service
@@ -198,6 +198,21 @@ def test_an_update_of_an_older_version_is_refused(swarm: Swarm) -> None:
     stale = refused(service.update, swarm.store, created.id, 99, spec, 0, "x")
     assert stale.code is ErrorCode.CONFLICT
     assert "update out of sequence" in stale.message
+
+
+def test_a_reason_that_managers_note_meanwhile_does_not_refuse_an_update(swarm: Swarm) -> None:
+    created = swarm.create(web())
+    waiting = Service()
+    waiting.CopyFrom(created)
+    waiting.pending.message = "no suitable node"
+    replace = Change(replace=Object(service=waiting), expected_version=created.meta.version)
+    swarm.commit(Transaction(changes=[replace]))
+    spec = web(image="nginx:2")
+    version = created.meta.version
+    swarm.commit(service.update(swarm.store, created.id, version, spec, 0, "x"))
+    assert swarm.named("web").revision == 2
+    stale = refused(service.update, swarm.store, created.id, version, web(image="nginx:3"), 0, "x")
+    assert stale.code is ErrorCode.CONFLICT
     gone = refused(service.update, swarm.store, "none", 1, spec, 0, "x")
     assert gone.code is ErrorCode.NOT_FOUND
 
