@@ -145,7 +145,9 @@ def promote(work: Work, key: SlotKey, current: Task) -> None:
     """READY becomes RUNNING when its delay is over and its predecessors have stopped."""
     if current.desired_state != TASK_STATE_READY:
         return
-    if work.now_ns < current.start_after_ns:
+    # Made by a leader whose clock is ahead of this one's: nobody knows how long is left.
+    ahead = current.meta.created_at_ns > work.now_ns
+    if work.now_ns < current.start_after_ns and not ahead:
         work.agenda.wake_at(key, current.start_after_ns)
         return
     give_up_ns = max(current.start_after_ns, current.meta.created_at_ns) + STOP_WAIT_NS

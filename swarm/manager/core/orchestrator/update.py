@@ -114,8 +114,10 @@ def progress_of(
     if not wanted(standing) or ended(standing):
         return Progress.DONE
     if standing.status.state == TASK_STATE_RUNNING:
-        until_ns = standing.status.timestamp_ns + spec.update.delay_ns
-        if work.now_ns >= until_ns:
+        # By the leaders' clocks, not the worker's; what lies ahead of this one's is not waited for.
+        since_ns = standing.meta.updated_at_ns
+        until_ns = since_ns + spec.update.delay_ns
+        if not since_ns <= work.now_ns < until_ns:
             return Progress.DONE
         work.agenda.wake_at(key, until_ns)
         return Progress.IN_FLUX
