@@ -49,9 +49,7 @@ class AgentStream:
 
     def close_from_manager(self, reason: str) -> None:
         """After what was sent before."""
-        self._from_manager(
-            lambda: self._tell_agent(happened.SessionClosed(self._session, reason))
-        )
+        self._from_manager(lambda: self._tell_agent(happened.SessionClosed(self._session, reason)))
         self._broken = True
 
     def agent_gone(self) -> None:
@@ -75,6 +73,9 @@ class AgentStream:
         def deliver() -> None:
             if self._manager.epoch == self._manager_epoch:
                 arrive()
+            elif not self._broken:
+                self._broken = True
+                self._agent_hears_end(0.002)
 
         if not self._network.segment(self._agent.name, self._manager.name, deliver):
             self._break()

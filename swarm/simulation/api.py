@@ -147,9 +147,7 @@ def _forward(host: ManagerHost, request: Change, deadline: float) -> Steps:
     if name is None:
         raise Unavailable("no leader")
     patience = max(0.1, min(_ATTEMPT_S, deadline - host.cluster.loop.now))
-    answer = call(
-        host, name, lambda leader: change(leader, request, forwarded=True)
-    )
+    answer = call(host, name, lambda leader: change(leader, request, forwarded=True))
     outcome = yield Wait(answer, patience)
     if outcome is None or isinstance(outcome, NotKnown):
         raise Unavailable(outcome.message if outcome is not None else "no answer")

@@ -115,7 +115,7 @@ class Containers:
         if self.rng.random() < self.behaviour.exits:
             code = 0 if self.rng.random() < 0.3 else 1
             life_s = self.rng.uniform(0.0, self.behaviour.exits_within_s)
-            self.loop.after(life_s, self.end, task_id, code)
+            self.loop.after(life_s, self._end_by_itself, task_id, code)
         return delay, happened.TaskStarted(task_id, container.started)
 
     def wait(self, task_id: str, tell: Tell) -> None:
@@ -157,6 +157,11 @@ class Containers:
         tell = self._waiting.pop(task_id, None)
         if tell is not None:
             tell(happened.Exited(task_id, container.exit))
+
+    def _end_by_itself(self, task_id: str, code: int) -> None:
+        """Unless such things are over."""
+        if self.behaviour.exits:
+            self.end(task_id, code)
 
     def _note_start(self, task_id: str) -> None:
         if task_id in self.starts:

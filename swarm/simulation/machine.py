@@ -194,5 +194,3 @@ class Machine:
         if answer.refused:
             return api.NotKnown(answer.refused)
         return list(host.store.members())
-
-

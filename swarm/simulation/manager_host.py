@@ -320,9 +320,7 @@ class ManagerHost:
             if epoch == self.epoch:
                 self.submit(ev.SnapshotSent(message.to, ok))
 
-        self.cluster.loop.after(
-            sending_s, self.cluster.network.datagram, self.name, name, arrive
-        )
+        self.cluster.loop.after(sending_s, self.cluster.network.datagram, self.name, name, arrive)
         self.cluster.loop.after(_SNAPSHOT_PATIENCE_S, outcome.set, False)
         outcome.when_set(lambda: sent(bool(outcome.value)))
 
@@ -386,5 +384,3 @@ class ManagerHost:
 def timing(snapshot_interval: int, kept_entries: int) -> Timing:
     """Small numbers, so that logs are compacted within a simulation."""
     return Timing(snapshot_interval=snapshot_interval, kept_entries=kept_entries)
-
-

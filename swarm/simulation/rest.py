@@ -89,11 +89,15 @@ def _service(service: Service, spec: ServiceSpec, store: Store) -> str | None:
 def _machines(cluster: Cluster, store: Store) -> str | None:
     """Containers that run are those of tasks that run; agents hold what is assigned."""
     for name, machine in cluster.machines.items():
-        shall = sorted(t.id for t in store.tasks_of_node(name) if t.status.state == TASK_STATE_RUNNING)
+        shall = sorted(
+            t.id for t in store.tasks_of_node(name) if t.status.state == TASK_STATE_RUNNING
+        )
         running = sorted(machine.containers.running())
         if running != shall:
             return f"{name} runs {list(map(short, running))}, shall run {list(map(short, shall))}"
         assert machine.agent.core is not None, "it was started"
+        if not machine.agent.core.connected:
+            return f"the agent on {name} has no session"
         assigned = {task.id for task in store.tasks_of_node(name)}
         surplus = [t for t in machine.agent.core.tasks if t not in assigned]
         surplus += [t for t in machine.containers.by_task if t not in assigned]

@@ -76,7 +76,7 @@ def _run(cluster: Cluster, storm: Storm) -> None:
     storm.begin()
     loop.run_until(scenario.stormy_s)
     storm.end()
-    settled = spawn(loop, storm.settle_nodes())
+    settled = spawn(loop, storm.settle_wishes())
     _come_to_rest(cluster, lambda: settled.done.is_set and not any(c.busy for c in clients))
     _stay_quiet(cluster)
     for host in cluster.managers():
@@ -109,5 +109,3 @@ def _stay_quiet(cluster: Cluster) -> None:
         )
     if problem := unrest(cluster):
         raise Violation("the cluster stays at rest", problem)
-
-

@@ -96,10 +96,14 @@ class Storm:
             machine.power_on()
         cluster.note("storm", "is over")
 
-    def settle_nodes(self) -> api.Steps:
-        """Users' last wish: all nodes take tasks again."""
+    def settle_wishes(self) -> api.Steps:
+        """Users' last wishes: all nodes take tasks again, and what is wanted fits on them."""
         for name in list(self._cluster.machines):
-            yield from self._operator.change_node(name, _activate)
+            while not isinstance(
+                (yield from self._operator.change_node(name, _activate)), api.Done
+            ):
+                yield 0.2
+        yield from self._operator.make_it_fit()
 
     def _repeat(self, name: str, mean_s: float, fault: _Fault) -> api.Steps:
         while not self._over:

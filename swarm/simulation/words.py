@@ -104,9 +104,7 @@ def _payload(payload: LogPayload) -> str:
 def _entry(entry: raft.Entry) -> str:
     if entry.type == raft.ENTRY_CONF_CHANGE:
         change = raft.ConfChange.FromString(entry.data)
-        parts = [
-            f"{raft.ConfChangeType.Name(c.type)[12:]} {c.node_id}" for c in change.changes
-        ]
+        parts = [f"{raft.ConfChangeType.Name(c.type)[12:]} {c.node_id}" for c in change.changes]
         return f"entry {entry.index} t{entry.term} conf {', '.join(parts) or 'leave joint'}"
     if not entry.data:
         return f"entry {entry.index} t{entry.term} empty"
@@ -122,7 +120,9 @@ def _agent_message(message: AgentMessage) -> str:
     kind = message.WhichOneof("kind")
     if kind == "statuses":
         updates = message.statuses.updates
-        return "statuses " + ", ".join(f"{short(u.task_id)} {state(u.status.state)}" for u in updates)
+        return "statuses " + ", ".join(
+            f"{short(u.task_id)} {state(u.status.state)}" for u in updates
+        )
     if kind == "hello":
         return f"hello at {message.hello.revision}"
     return str(kind)
@@ -186,16 +186,22 @@ _WORDS: dict[type[Any], Callable[[Any], str]] = {
     fx.SendSnapshot: lambda e: "send snapshot " + _message(e.message),
     fx.SaveSnapshot: lambda e: f"save snapshot {e.index}",
     fx.CompactLog: lambda e: f"compact to {e.index}",
-    fx.Answer: lambda e: f"answer #{e.token} "
-    + (_verdict(e.verdict) if e.verdict is not None else e.refused or "unknown"),
+    fx.Answer: lambda e: (
+        f"answer #{e.token} "
+        + (_verdict(e.verdict) if e.verdict is not None else e.refused or "unknown")
+    ),
     fx.ReadReady: lambda e: f"read ready #{e.token}",
     fx.JoinAnswer: lambda e: f"join answer #{e.token} {e.raft_id} {e.refused}".rstrip(),
     fx.SessionSend: lambda e: f"to session {e.session_id}: {_manager_message(e.message)}",
     fx.SessionClose: lambda e: f"close session {e.session_id}: {e.reason}",
     fx.Relay: lambda e: f"to {e.raft_id} {_relay(e.batch)}",
     fx.Changed: lambda e: "replaced" if e.replaced else f"changed {len(e.changes)} rows",
-    fx.MembersChanged: lambda e: "members "
-    + " ".join(f"{m.raft_id}{'-' if m.removed else '?' if m.learner else ''}" for m in e.members),
+    fx.MembersChanged: lambda e: (
+        "members "
+        + " ".join(
+            f"{m.raft_id}{'-' if m.removed else '?' if m.learner else ''}" for m in e.members
+        )
+    ),
     fx.RoleChanged: lambda e: f"term {e.term} leader {e.leader}{' (me)' if e.leading else ''}",
     fx.Notice: lambda e: f"notice: {e.text}",
     fx.Again: lambda _: "again",

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _PATIENCE_S = 20.0
 _SERVICES_MAX = 4
 _REPLICAS_MAX = 5
+# So that all of it fits on the smallest cluster, an update's surplus included.
+_REPLICAS_AT_REST = 2
+_RESERVING_MAX = 2
 
 
 class Client:
@@ -83,9 +86,7 @@ class Client:
         if not isinstance(found, api.Done):
             return None
         rows = found.answer
-        history.end_read(
-            operation, api.Done(found.revision, [(row[0], row[3]) for row in rows])
-        )
+        history.end_read(operation, api.Done(found.revision, [(row[0], row[3]) for row in rows]))
         return [(row[0], row[1], row[2]) for row in rows]
 
     def _ask_read(self, look: api.Look) -> api.Steps:
@@ -114,6 +115,9 @@ class Client:
             self._draw_update(spec)
         else:
             spec.task.force_update += 1
+        yield from self._replace(service_id, version, spec)
+
+    def _replace(self, service_id: str, version: int, spec: ServiceSpec) -> api.Steps:
         yield from self._write(
             "updates",
             lambda view, _, now_ns: service.update(
@@ -145,15 +149,41 @@ class Client:
     def change_node(self, name: str, change: api.ChangeSpec) -> api.Steps:
         found = yield from self._ask_read(lambda view: _node(view, name))
         if not isinstance(found, api.Done) or found.answer is None:
-            return
+            return found
         version, spec = found.answer
         change(spec)
-        yield from self._write(
-            f"changes {name}",
-            lambda view, _, now_ns: node.update(
-                view, name, version, spec, _reachable(self._cluster), now_ns, self.name
-            ),
+        return (
+            yield from self._write(
+                f"changes {name}",
+                lambda view, _, now_ns: node.update(
+                    view, name, version, spec, _reachable(self._cluster), now_ns, self.name
+                ),
+            )
         )
+
+    def make_it_fit(self) -> api.Steps:
+        """Few replicas, and few services that reserve anything."""
+        while True:
+            services = yield from self._list()
+            if services is None:
+                continue
+            reserving = 0
+            surplus: list[tuple[str, int, ServiceSpec]] = []
+            for row in services:
+                spec: ServiceSpec = row[2]
+                reserving += spec.task.resources.reservations.nano_cpus > 0
+                if reserving > _RESERVING_MAX or spec.replicated.replicas > _REPLICAS_AT_REST:
+                    surplus.append(row)
+            if not surplus:
+                return
+            for service_id, version, old in surplus:
+                if old.replicated.replicas > _REPLICAS_AT_REST:
+                    spec = ServiceSpec()
+                    spec.CopyFrom(old)
+                    spec.replicated.replicas = _REPLICAS_AT_REST
+                    yield from self._replace(service_id, version, spec)
+                else:
+                    yield from self._remove(service_id)
 
     def _write(self, what: str, build: api.Build, *, removes: bool = False) -> api.Steps:
         self._requests += 1
@@ -171,6 +201,7 @@ class Client:
         )
         self._note(what, request_id, outcome)
         history.end_write(operation, request_id, outcome)
+        return outcome
 
     def _note(self, *what: object) -> None:
         self._cluster.note(self.name, "client", *what)

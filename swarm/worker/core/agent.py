@@ -106,6 +106,11 @@ class AgentCore:
         """For looking at only."""
         return self._lives
 
+    @property
+    def connected(self) -> bool:
+        """Has a manager answered in the session of now?"""
+        return self._session.is_up
+
     def next_wakeup(self) -> float | None:
         times = (
             self._session.next_wakeup(),
