@@ -2,7 +2,13 @@
 
 from swarm.api.v1.dispatcher_pb2 import TaskStatusUpdate
 from swarm.api.v1.node_pb2 import NodeDescription
-from swarm.api.v1.task_pb2 import TASK_STATE_READY, TASK_STATE_RUNNING, TaskStatus
+from swarm.api.v1.task_pb2 import (
+    TASK_STATE_PREPARING,
+    TASK_STATE_READY,
+    TASK_STATE_RUNNING,
+    Task,
+    TaskStatus,
+)
 from swarm.manager.core.outgoing import REPEAT_S, Outgoing
 
 
@@ -32,7 +38,10 @@ def test_a_status_is_told_again_until_the_store_has_it() -> None:
     again = outgoing.take(REPEAT_S)
     assert again is not None
     assert len(again.statuses) == 1
-    outgoing.in_store("t")
+    older = Task(id="t", status=TaskStatus(state=TASK_STATE_PREPARING))
+    outgoing.stored("t", older)
+    assert outgoing.take(2 * REPEAT_S) is not None
+    outgoing.stored("t", Task(id="t", status=TaskStatus(state=TASK_STATE_READY)))
     assert outgoing.take(3 * REPEAT_S) is None
 
 
