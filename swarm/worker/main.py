@@ -155,7 +155,7 @@ class Process:
 
     async def _work(self, choice: Choice, database: Database, stdin: asyncio.StreamReader) -> None:
         config = self._config
-        reason = "; ".join(choice.reasons) or "the first choice"
+        reason = _reason(config.runtime, choice)
         self._reports.say(event="runtime", name=choice.runtime.name, reason=reason)
         core = AgentCore(
             config.node_id,
@@ -231,6 +231,17 @@ class Process:
             return
         assert self._agent is not None
         self._agent.deliver(ev.CertificateRenewed(_role(self._bundle), self._bundle.root_pem))
+
+
+def _reason(asked_for: str, choice: Choice) -> str:
+    """Why this runtime, and what its users should know of it, in a line."""
+    if asked_for == "auto":
+        reason = "; ".join([*choice.reasons, "the best that works here"])
+    else:
+        reason = "asked for"
+    if choice.runtime.name == "process":
+        reason += "; tasks are plain processes, without isolation"
+    return reason
 
 
 def describe(config: Config, runtime: str, reason: str) -> NodeDescription:
