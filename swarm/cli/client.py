@@ -136,7 +136,7 @@ class Client:
             return method(self._connected(0))(request, timeout=timeout_s)
         except grpc.RpcError as error:
             if _is_unreachable(error):
-                raise self._no_connection([self.endpoints[0]]) from error
+                raise self._no_connection(self.endpoints[:1], error) from error
             raise refusal(error) from error
 
     def follow(
@@ -161,46 +161,31 @@ class Client:
                 self._advance()
 
     def _repeat(self, call: Callable[[Stubs, float], Response], deadline_s: float) -> Response:
-        deadline = time.monotonic() + deadline_s
-        tried = unreachable = foreign = 0
+        rounds = _Rounds(len(self.endpoints), time.monotonic() + deadline_s, self._answered)
         while True:
-            left = deadline - time.monotonic()
-            several = len(self.endpoints) > 1
+            left = max(rounds.deadline - time.monotonic(), 0.0)
+            timeout_s = min(left, self._attempt_s) if len(self.endpoints) > 1 else left
             try:
-                answer = call(self._connected(), min(left, self._attempt_s) if several else left)
+                answer = call(self._connected(), timeout_s)
                 self._answered = True
                 return answer
             except grpc.RpcError as error:
-                failure = error
-            if _is_unreachable(failure):
-                unreachable += 1
-            else:
-                self._answered = (
-                    self._answered or failure.code() != grpc.StatusCode.DEADLINE_EXCEEDED
-                )
-            foreign = foreign + 1 if _is_foreign(failure) else 0
-            tried += 1
-            if failure.code() not in _RETRIED and not 0 < foreign < len(self.endpoints):
-                raise refusal(failure) from failure
-            self._give_up_if(failure, tried, unreachable, deadline)
+                rounds.failed(error)
+            if not rounds.go_on():
+                raise self._given_up(rounds, deadline_s) from rounds.failure
             self._advance()
-            if tried % len(self.endpoints) == 0:
-                time.sleep(max(0.0, min(_ROUND_PAUSE_S, deadline - time.monotonic())))
+            rounds.pause()
 
-    def _give_up_if(
-        self, failure: grpc.RpcError, tried: int, unreachable: int, deadline: float
-    ) -> None:
-        nobody = unreachable == tried and not self._answered
-        if nobody and tried >= _UNREACHABLE_ROUNDS * len(self.endpoints):
-            raise self._no_connection(self.endpoints) from failure
-        if time.monotonic() < deadline:
-            return
-        if unreachable == tried:
-            raise self._no_connection(self.endpoints) from failure
-        raise CliError(
-            f"no answer within {self._deadline_s:g}s: {_one_line(failure.details() or '')}; "
+    def _given_up(self, rounds: _Rounds, deadline_s: float) -> CliError:
+        assert rounds.failure is not None
+        if rounds.refused:
+            return refusal(rounds.failure)
+        if rounds.nobody_there:
+            return self._no_connection(self.endpoints, rounds.failure)
+        return CliError(
+            f"no answer within {deadline_s:g}s: {_one_line(rounds.failure.details() or '')}; "
             "whether the request took effect is not known"
-        ) from failure
+        )
 
     def _connected(self, index: int | None = None) -> Stubs:
         index = self._current if index is None else index
@@ -226,10 +211,63 @@ class Client:
     def _advance(self) -> None:
         self._current = (self._current + 1) % len(self.endpoints)
 
-    def _no_connection(self, endpoints: Sequence[Endpoint]) -> CliError:
+    def _no_connection(self, endpoints: Sequence[Endpoint], error: grpc.RpcError) -> CliError:
         names = ", ".join(endpoint.name for endpoint in endpoints)
+        details = (error.details() or "").lower()
+        if "permission denied" in details:
+            return CliError(
+                f"permission denied while connecting to swarmd at {names}: use sudo, or become a "
+                "member of the socket's group"
+            )
+        if "handshake" in details or "certificate" in details:
+            return CliError(
+                f"cannot connect to swarmd at {names}: the TLS handshake failed: the certificates "
+                "in SWARM_CERT_PATH are of another cluster, or expired"
+            )
         hint = " Start it with: swarmd --state-dir DIR" if endpoints[0].is_unix else ""
         return CliError(f"Cannot connect to swarmd at {names}. Is the daemon running?{hint}")
+
+
+@dataclass
+class _Rounds:
+    """How often a call failed, and why, over the addresses in turn."""
+
+    size: int
+    deadline: float
+    answered_before: bool
+    tried: int = 0
+    unreachable: int = 0
+    foreign: int = 0
+    refused: bool = False
+    """An answer that no other manager would give differently."""
+    failure: grpc.RpcError | None = None
+
+    def failed(self, error: grpc.RpcError) -> None:
+        self.tried += 1
+        self.unreachable += _is_unreachable(error)
+        self.foreign = self.foreign + 1 if _is_foreign(error) else 0
+        others_may = 0 < self.foreign < self.size
+        self.refused = error.code() not in _RETRIED and not others_may
+        # The last attempt's time is short: what an earlier one was told says more.
+        if self.failure is None or error.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
+            self.failure = error
+
+    @property
+    def nobody_there(self) -> bool:
+        return self.unreachable == self.tried
+
+    def go_on(self) -> bool:
+        if self.refused:
+            return False
+        enough = self.tried >= _UNREACHABLE_ROUNDS * self.size
+        if self.nobody_there and enough and not self.answered_before:
+            return False
+        return time.monotonic() < self.deadline
+
+    def pause(self) -> None:
+        """Between two rounds."""
+        if self.tried % self.size == 0:
+            time.sleep(max(0.0, min(_ROUND_PAUSE_S, self.deadline - time.monotonic())))
 
 
 class _Opened(Iterator[Response]):

@@ -215,8 +215,9 @@ def update(
             new.role = NODE_ROLE.member(role)
         new.annotations.labels.update(to_map(label_add))
         for key in label_rm:
-            if new.annotations.labels.pop(key, None) is None:
+            if key not in new.annotations.labels:
                 raise CliError(f"key {key} doesn't exist in node's labels")
+            del new.annotations.labels[key]
         return new
 
     _change(session.client, node_reference, change)

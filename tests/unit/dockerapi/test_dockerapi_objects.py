@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+
 from swarm.api.v1 import cluster_pb2, control_pb2, daemon_pb2, node_pb2, service_pb2, task_pb2
 from swarm.api.v1.types_pb2 import (
     PUBLISH_MODE_HOST,

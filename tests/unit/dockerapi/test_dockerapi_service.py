@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from swarm.api.v1 import service_pb2 as pb
 from swarm.api.v1.control_pb2 import ServiceView
 from swarm.api.v1.types_pb2 import (
