@@ -10,6 +10,10 @@ from swarm.api.v1.store_pb2 import RememberedVerdict, Verdict
 
 REMEMBERED_MAX = 10_000
 REMEMBERED_NS = 15 * 60 * 1_000_000_000
+# From one request to the next, time goes on by so much at most. Else a new leader whose clock is
+# a quarter of an hour ahead would forget what its predecessor answered a moment ago, and do it
+# again. Where requests are rarer, more of them are remembered.
+STEP_NS_MAX = 1_000_000_000
 
 
 class RequestMemory:
@@ -23,6 +27,8 @@ class RequestMemory:
         return remembered.verdict if remembered is not None else None
 
     def remember(self, request_id: str, verdict: Verdict, at_ns: int) -> None:
+        # Never older than the one before it, though leaders' clocks differ.
+        at_ns = max(self._slow(at_ns), self._newest_ns())
         self._by_id[request_id] = RememberedVerdict(
             request_id=request_id, verdict=verdict, at_ns=at_ns
         )
@@ -30,9 +36,7 @@ class RequestMemory:
             del self._by_id[next(iter(self._by_id))]
 
     def forget_old(self, now_ns: int) -> None:
-        """In order of arrival: as leaders' clocks differ, one may outlast its age behind a
-        younger one, on every manager alike."""
-        oldest_kept = now_ns - REMEMBERED_NS
+        oldest_kept = self._slow(now_ns) - REMEMBERED_NS
         old = 0
         for remembered in self._by_id.values():
             if remembered.at_ns >= oldest_kept:
@@ -40,6 +44,12 @@ class RequestMemory:
             old += 1
         for request_id in list(islice(self._by_id, old)):
             del self._by_id[request_id]
+
+    def _newest_ns(self) -> int:
+        return self._by_id[next(reversed(self._by_id))].at_ns if self._by_id else 0
+
+    def _slow(self, now_ns: int) -> int:
+        return min(now_ns, self._newest_ns() + STEP_NS_MAX) if self._by_id else now_ns
 
     def all(self) -> list[RememberedVerdict]:
         """Oldest first."""

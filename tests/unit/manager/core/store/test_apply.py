@@ -37,7 +37,7 @@ from swarm.manager.core.store import (
     wrap,
 )
 from swarm.manager.core.store.store import RING_REVISIONS
-from swarm.manager.core.store.verdicts import REMEMBERED_MAX, REMEMBERED_NS
+from swarm.manager.core.store.verdicts import REMEMBERED_MAX, REMEMBERED_NS, STEP_NS_MAX
 
 NOW = 10**18
 
@@ -102,10 +102,23 @@ def test_a_request_twice_in_one_entry_is_done_once() -> None:
 def test_requests_are_forgotten_by_age() -> None:
     store = Store()
     apply(store, create(Node(id="n1"), request_id="r"))
-    apply(store, at_ns=NOW + REMEMBERED_NS)
+    _requests_over(store, REMEMBERED_NS)
     assert store.verdict("r") is not None
     apply(store, at_ns=NOW + REMEMBERED_NS + 1)
     assert store.verdict("r") is None
+
+
+def test_a_leader_whose_clock_is_ahead_forgets_nothing() -> None:
+    store = Store()
+    apply(store, create(Node(id="n1"), request_id="r"))
+    apply(store, Transaction(request_id="s"), at_ns=NOW + 10 * REMEMBERED_NS)
+    assert store.verdict("r") is not None
+
+
+def _requests_over(store: Store, duration_ns: int) -> None:
+    """One a second: faster than that, no time passes for the memory."""
+    for after_ns in range(STEP_NS_MAX, duration_ns + 1, STEP_NS_MAX):
+        apply(store, Transaction(request_id=f"+{after_ns}"), at_ns=NOW + after_ns)
 
 
 def test_requests_are_forgotten_by_number() -> None:
@@ -124,6 +137,7 @@ def test_clocks_that_differ_leave_restored_and_running_stores_the_same() -> None
     restored = Store.restore(store.snapshot(2, 7, ConfState()).pieces())
     for each in (store, restored):
         apply(each, Transaction(request_id="b"), at_ns=NOW - 5)
+        _requests_over(each, REMEMBERED_NS)
         apply(each, at_ns=NOW + REMEMBERED_NS + 1)
     pieces = [
         [p.SerializeToString() for p in s.snapshot(1, 1, ConfState()).pieces()]
