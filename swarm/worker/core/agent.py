@@ -90,7 +90,8 @@ class AgentCore:
             "remove": Gate(self._config.parallel_removes),
         }
         self._lives: dict[str, TaskLife] = {}
-        self._assigned: set[str] = set()
+        # In the order of assignment: what is done must not depend on how strings are hashed.
+        self._assigned: dict[str, None] = {}
         self._revisions: dict[str, ServiceRevision] = {}
         self._ingress: dict[str, IngressService] = {}
         self._found: dict[str, Found] | None = None  # until compared; None: not listed yet
@@ -202,7 +203,7 @@ class AgentCore:
         if spec is None:
             self._out.append(do.Warn(f"the database has task {task.id} without its spec"))
             return
-        self._assigned.add(task.id)
+        self._assigned[task.id] = None
         self._lives[task.id] = TaskLife(task, spec, self._facts, self._config.task)
         self._session.put_status(task.id, task.status)
 
@@ -272,7 +273,7 @@ class AgentCore:
             self._drop_revisions(assignments)
 
     def _take_task(self, task: Task, now: float, now_ns: int, *, complete: bool) -> None:
-        self._assigned.add(task.id)
+        self._assigned[task.id] = None
         life = self._lives.get(task.id)
         if life is None:
             life = TaskLife(task, self._spec(task), self._facts, self._config.task)
@@ -288,7 +289,7 @@ class AgentCore:
         self._tell(task.id, Assigned(task), now, now_ns)
 
     def _withdraw(self, task_id: str, now: float, now_ns: int) -> None:
-        self._assigned.discard(task_id)
+        self._assigned.pop(task_id, None)
         self._session.forget_status(task_id)
         self._tell(task_id, Withdrawn(), now, now_ns)
 
