@@ -3,7 +3,7 @@
 gRPC does not tell who is at the other end of a unix socket. So this takes the connections,
 asks the kernel for the peer's uid, and passes the bytes on from a socket whose name says it;
 that name is what gRPC shows as the call's peer. gRPC's socket is in a folder of this user's
-alone.
+alone: in the node's state folder, where a kill leaves nothing that a later start does not find.
 """
 
 import asyncio
@@ -17,14 +17,18 @@ from pathlib import Path
 from swarm.security.local_peer import peer_name
 
 _CHUNK_BYTES = 1 << 16
+# sockaddr_un takes 104 bytes on macOS, 108 on Linux, with the zero at the end.
+_PATH_BYTES_MAX = 100
+_LONGEST_NAME = peer_name(2**32 - 2, 10**9)
 
 
 class LocalSocket:
-    """Listens on `path`, 0660: its group may use it. `behind` is where gRPC is to listen."""
+    """Listens on `path`, 0660: its group may use it. `behind` is where gRPC is to listen: in
+    `folder`, or in a temporary one where its name is too long for a socket."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, folder: Path) -> None:
         self._path = path
-        self._folder = Path(tempfile.mkdtemp(prefix="swarmd-"))
+        self._folder = _empty_folder(folder)
         self.behind = self._folder / "grpc.sock"
         self._count = 0
         self._server: asyncio.Server | None = None
@@ -90,6 +94,14 @@ class LocalSocket:
             # The name stays with the connection; the file is of no use.
             name.unlink(missing_ok=True)
         return await asyncio.open_unix_connection(sock=connection)
+
+
+def _empty_folder(folder: Path) -> Path:
+    if len(os.fsencode(folder / _LONGEST_NAME)) > _PATH_BYTES_MAX:
+        return Path(tempfile.mkdtemp(prefix="swarmd-"))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

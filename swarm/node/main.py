@@ -71,7 +71,7 @@ async def _run(config: NodeConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     node = Node(config)
-    server, front = None, LocalSocket(config.socket)
+    server, front = None, LocalSocket(config.socket, config.state_dir / "socket")
     try:
         await node.start()
         interceptor = Interceptor(check_certificates(lambda: "", lambda _: ""))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+import pytest
 
 from swarm.api.v1.daemon_pb2 import InfoRequest, InfoResponse
 from swarm.api.v1.daemon_pb2_grpc import DaemonServicer, add_DaemonServicer_to_server
@@ -22,8 +23,9 @@ class SaysWho(DaemonServicer):
         return InfoResponse(hostname=caller.who, error="x" * 300_000)
 
 
-async def test_the_peers_uid_reaches_the_handler(tmp_path: Path) -> None:
-    front = LocalSocket(tmp_path / "s.sock")
+@pytest.mark.parametrize("folder", ["behind", "x" * 90], ids=["in its folder", "a name too long"])
+async def test_the_peers_uid_reaches_the_handler(tmp_path: Path, folder: str) -> None:
+    front = LocalSocket(tmp_path / "s.sock", tmp_path / folder)
     server = grpc.aio.server()
     add_DaemonServicer_to_server(SaysWho(), server)
     server.add_secure_port(f"unix:{front.behind}", local_server_credentials())
