@@ -281,17 +281,21 @@ def _set_roles(
 def rm(session: Session, nodes: tuple[str, ...], force: bool) -> None:
     errors: list[str] = []
     for reference in nodes:
-        request = pb.RemoveNodeRequest(
-            request_id=new_request_id(), reference=reference, force=force
-        )
         try:
-            session.client.ask(lambda stubs: stubs.control.RemoveNode, request)
+            _remove(session.client, reference, force)
         except CliError as error:
             errors.append(error.message)
             continue
         click.echo(reference)
     if errors:
         raise CliError("\n".join(errors))
+
+
+def _remove(client: Client, reference: str, force: bool) -> None:
+    if reference == "self":
+        reference = _get(client, reference).node.id
+    request = pb.RemoveNodeRequest(request_id=new_request_id(), reference=reference, force=force)
+    client.ask(lambda stubs: stubs.control.RemoveNode, request)
 
 
 def _get(client: Client, reference: str) -> pb.NodeView:

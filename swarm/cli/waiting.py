@@ -49,12 +49,11 @@ def outlook(service: pb.ServiceView, tasks: Iterable[Task]) -> Outlook:
     )
     total = len(current) if is_global else service.spec.replicated.replicas
     running = sum(task.status.state == TASK_STATE_RUNNING for task in current)
-    view = ServiceView(
-        running=running,
-        total=total,
-        slots=_slots(current, total, is_global),
-        message=service.service.pending.message,
-    )
+    slots = _slots(current, total, is_global)
+    message = service.service.pending.message
+    if message in (slot.error for slot in slots):
+        message = ""
+    view = ServiceView(running=running, total=total, slots=slots, message=message)
     settled = running == total == len(wanted)
     return Outlook(view, settled and not (is_global and not total))
 

@@ -57,6 +57,8 @@ def test_node_rm(manager, cluster, swarmctl) -> None:
     )
     assert swarmctl("node", "rm", "--force", "beta").out == "beta\n"
     assert "w1" not in cluster.nodes
+    assert swarmctl("node", "rm", "-f", "self").out == "self\n"
+    assert not cluster.nodes
 
 
 def test_node_inspect(manager, cluster, swarmctl) -> None:

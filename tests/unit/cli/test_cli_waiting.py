@@ -72,6 +72,13 @@ def test_slots_are_counted_from_one_whatever_their_numbers() -> None:
     ]
 
 
+def test_a_reason_is_shown_once() -> None:
+    waiting = task(1, task_pb2.TASK_STATE_PENDING)
+    waiting.status.err = "no suitable node"
+    seen = outlook(view(1, pending="no suitable node"), [waiting])
+    assert (seen.view.message, seen.view.slots[0].error) == ("", "no suitable node")
+
+
 def test_why_it_waits_is_said_and_the_service_is_left(manager, cluster, swarmctl) -> None:
     reason = "no suitable node (scheduling constraints not satisfied on 2 nodes)"
 
