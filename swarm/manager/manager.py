@@ -75,7 +75,7 @@ class Manager:
         self._transport = Transport(core.raft_id, open_channel, self._unreachable, self._refused)
         self._relay = RelayStream(self.member_address, open_channel)
         self._events: deque[ev.Event] = deque()
-        self._handling = False
+        self._scheduled = False
         self._token = 0
         self._waiting: dict[int, asyncio.Future[fx.Answer]] = {}
         self._reading: dict[int, asyncio.Future[None]] = {}
@@ -236,32 +236,27 @@ class Manager:
     # Events in, effects out
 
     def submit(self, event: ev.Event) -> None:
-        """Hand an event to the core, after those that came before it."""
+        """Hand an event to the core, after those that came before it and together with those
+        that come before the loop's next round."""
         self._events.append(event)
-        if not self._handling:
-            self._handle_all()
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._handle_waiting)
 
-    def _handle_all(self) -> None:
-        self._handling = True
+    def _handle_waiting(self) -> None:
+        self._scheduled = False
+        count = min(len(self._events), _EVENTS_PER_TURN)
+        events = [self._events.popleft() for _ in range(count)]
+        loop = asyncio.get_running_loop()
         try:
-            for _ in range(_EVENTS_PER_TURN):
-                if not self._events:
-                    break
-                event = self._events.popleft()
-                now = asyncio.get_running_loop().time()
-                for effect in self.core.handle(event, now, time.time_ns()):
-                    self._perform(effect)
+            for effect in self.core.handle_all(events, loop.time(), time.time_ns()):
+                self._perform(effect)
         except Exception as error:
             log.exception("the manager's core failed")
             self._fatal(f"internal error: {error!r}")
-        finally:
-            self._handling = False
-        if self._events:
-            asyncio.get_running_loop().call_soon(self._handle_more)
-
-    def _handle_more(self) -> None:
-        if self._events and not self._handling:
-            self._handle_all()
+        if self._events and not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._handle_waiting)
 
     def _perform(self, effect: fx.Effect) -> None:
         match effect:

@@ -48,6 +48,8 @@ class RaftDisk:
         self._wal = wal
         self._snapshots = snapshots
         self._queue: queue.SimpleQueue[Persist | int | None] = queue.SimpleQueue()
+        # What needs no sync goes along with what does.
+        self._held: list[Persist] = []
         self._thread: threading.Thread | None = None
         self._snapshot_thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self._had_room = True
@@ -98,7 +100,14 @@ class RaftDisk:
         self._thread.start()
 
     def persist(self, effect: Persist) -> None:
-        self._queue.put(effect)
+        self._held.append(effect)
+        if effect.must_sync or effect.snapshot is not None:
+            self._write_held()
+
+    def _write_held(self) -> None:
+        for effect in self._held:
+            self._queue.put(effect)
+        self._held.clear()
 
     def compact(self, index: int) -> None:
         self._queue.put(index)
@@ -132,6 +141,7 @@ class RaftDisk:
         return kept[-1].index if kept else 0
 
     async def close(self) -> None:
+        self._write_held()
         self._queue.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)

@@ -117,8 +117,14 @@ class ManagerCore:
 
     def handle(self, event: ev.Event, now: float, now_ns: int) -> list[fx.Effect]:
         """Take one event; what is returned is to be performed in order."""
+        return self.handle_all((event,), now, now_ns)
+
+    def handle_all(self, events: Sequence[ev.Event], now: float, now_ns: int) -> list[fx.Effect]:
+        """Take events that came together, in order: one Ready, one batch to each peer and one
+        append to the log for all of them."""
         out: list[fx.Effect] = []
-        self._handlers[type(event)](event, now, now_ns, out)
+        for event in events:
+            self._handlers[type(event)](event, now, now_ns, out)
         for _ in range(_ROUNDS_MAX):
             entries = self.consensus.drain(now, out)
             if self.store is not self._followed:

@@ -1,6 +1,7 @@
 """Group commit: all transactions that wait go into one log entry, each with its own verdict.
 
-A few entries may be under way at once; while they are, what comes in collects for the next.
+While an entry is under way, what comes in collects for the next; where much comes in, a few
+entries are under way at once.
 A transaction whose entry was in flight when leadership was lost is neither done nor failed:
 it is answered as unknown, and repeated by its request id.
 """
@@ -15,7 +16,10 @@ from swarm.manager.core.effects import Answer
 # A batch is one entry of at most this much (DESIGN, law 4).
 BATCH_BYTES_MAX = 1 << 20
 BATCH_CHANGES_MAX = 2_000
-_IN_FLIGHT_MAX = 2
+# An entry costs every manager the same work whatever is in it, so another one sets out while
+# entries are under way only when so many transactions wait.
+_WORTH_AN_ENTRY = 32
+_IN_FLIGHT_MAX = 4
 _WAITING_MAX = 10_000
 
 NOBODY = 0
@@ -41,7 +45,9 @@ class Proposer:
 
     @property
     def wants_to_propose(self) -> bool:
-        return bool(self._waiting) and len(self._in_flight) < _IN_FLIGHT_MAX
+        if not self._in_flight:
+            return bool(self._waiting)
+        return len(self._waiting) >= _WORTH_AN_ENTRY and len(self._in_flight) < _IN_FLIGHT_MAX
 
     def next_batch(self, now_ns: int) -> tuple[LogPayload, list[int]]:
         """As many of those that wait as one entry takes, and whom each is for."""

@@ -26,17 +26,31 @@ def test_what_waits_goes_into_one_entry_and_each_gets_its_verdict() -> None:
     ]
 
 
-def test_two_entries_are_under_way_at_most_and_the_rest_collects() -> None:
+def test_while_an_entry_is_under_way_what_comes_in_collects_for_the_next() -> None:
     proposer = Proposer()
-    for index in (5, 6):
-        proposer.add(index, a_transaction("a"))
-        proposer.proposed(index, proposer.next_batch(0)[1])
-    proposer.add(1, a_transaction("b"))
-    proposer.add(2, a_transaction("c"))
+    proposer.add(1, a_transaction("a"))
+    proposer.proposed(5, proposer.next_batch(0)[1])
+    proposer.add(2, a_transaction("b"))
+    proposer.add(3, a_transaction("c"))
     assert not proposer.wants_to_propose
     proposer.applied(5, [Verdict()])
     assert proposer.wants_to_propose
-    assert len(proposer.next_batch(0)[1]) == 2
+    assert proposer.next_batch(0)[1] == [2, 3]
+
+
+def test_where_much_waits_a_few_entries_are_under_way_at_once() -> None:
+    proposer = Proposer()
+    entries = 0
+    while not entries or proposer.wants_to_propose:
+        for token in range(100):
+            proposer.add(token, a_transaction("a"))
+        entries += 1
+        proposer.proposed(entries, proposer.next_batch(0)[1])
+        proposer.add(1, a_transaction("b"))
+        assert not proposer.wants_to_propose
+        for token in range(100):
+            proposer.add(token, a_transaction("c"))
+    assert 1 < entries < 10
 
 
 def test_a_batch_is_bounded_and_a_large_transaction_goes_alone() -> None:
