@@ -1,0 +1,166 @@
+"""Service creations a second through three managers, with 1, 16 and 64 clients.
+
+Beside: Docker Swarm with three managers, and three members of etcd (a put of 256 bytes), on the
+same disk in the same run. All clients are one Python process on the same machine, and take CPU
+from the servers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import processes
+from benchmarks.cluster import Cluster, NodeProcess, channel_to, sleeping_service
+from benchmarks.report import Report, Row, finish, quantile
+from swarm.api.v1.control_pb2 import CreateServiceRequest
+from swarm.api.v1.control_pb2_grpc import ControlStub
+
+OURS, SWARM, ETCD = "ours", "Docker Swarm", "etcd"
+
+_IDLE_S = 3.0
+
+# Makes one write; the client's number, and a number of its own.
+Write = Callable[[int, int], Awaitable[None]]
+
+
+async def closed_loop(clients: int, seconds: float, write: Write) -> tuple[list[float], float]:
+    """Every client writes again as soon as it is answered. Latencies in seconds, and how long
+    it took."""
+    latencies: list[float] = []
+    started = time.perf_counter()
+    end = started + seconds
+
+    async def client(number: int) -> None:
+        count = 0
+        while (begun := time.perf_counter()) < end:
+            await write(number, count)
+            latencies.append(time.perf_counter() - begun)
+            count += 1
+
+    await asyncio.gather(*(client(number) for number in range(clients)))
+    return latencies, time.perf_counter() - started
+
+
+def what_of(clients: int) -> str:
+    return f"writes, {clients} client{'s' if clients > 1 else ''}"
+
+
+@dataclass(slots=True)
+class Used:
+    """CPU time that servers and this process have used since this was made."""
+
+    pids: list[int]
+    _servers_s: float = field(init=False)
+    _own_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._servers_s = processes.cpu_seconds(self.pids)
+        self._own_s = time.process_time()
+
+    def servers_s(self) -> float:
+        return processes.cpu_seconds(self.pids) - self._servers_s
+
+    def own_s(self) -> float:
+        return time.process_time() - self._own_s
+
+
+def row_of(clients: int, system: str, runs: list[tuple[list[float], float]], used: Used) -> Row:
+    latencies = [latency for run, _ in runs for latency in run]
+    return Row(
+        what_of(clients),
+        system,
+        "/s",
+        [len(run) / took for run, took in runs],
+        {
+            "p50 ms": round(1e3 * quantile(latencies, 0.5), 2),
+            "p99 ms": round(1e3 * quantile(latencies, 0.99), 2),
+            "writes": len(latencies),
+            "servers CPU ms/write": round(1e3 * used.servers_s() / len(latencies), 2),
+            "client CPU ms/write": round(1e3 * used.own_s() / len(latencies), 2),
+        },
+    )
+
+
+async def ours(counts: list[int], seconds: float, rounds: int, report: Report) -> None:
+    async with Cluster(managers=3) as cluster:
+        leader = await cluster.leader()
+        await _idle(cluster, leader, report)
+        pids = [pid for node in cluster.nodes for pid in node.pids()]
+        for clients in counts:
+            channels = [channel_to(leader.socket) for _ in range(clients)]
+            stubs = [ControlStub(channel) for channel in channels]
+            used = Used(pids)
+            runs = [await closed_loop(clients, seconds, _creations(stubs)) for _ in range(rounds)]
+            for channel in channels:
+                await channel.close()
+            report.add(row_of(clients, OURS, runs, used))
+
+
+def _creations(stubs: list[ControlStub]) -> Write:
+    run = secrets.token_hex(4)
+
+    async def create(client: int, number: int) -> None:
+        spec = sleeping_service(f"{run}-{client}-{number}", 0)
+        request = CreateServiceRequest(request_id=secrets.token_hex(16), spec=spec)
+        await stubs[client].CreateService(request, timeout=30)
+
+    return create
+
+
+async def _idle(cluster: Cluster, leader: NodeProcess, report: Report) -> None:
+    for node in cluster.nodes:
+        used = Used(node.pids())
+        await asyncio.sleep(_IDLE_S)
+        daemon, *agents = node.pids()
+        report.add(
+            Row(
+                f"idle, {'leader' if node is leader else 'follower'}",
+                OURS,
+                "% CPU",
+                [100 * used.servers_s() / _IDLE_S],
+                {
+                    "daemon MiB": round(processes.resident_mib(daemon)),
+                    "agent MiB": round(sum(map(processes.resident_mib, agents))),
+                },
+            )
+        )
+
+
+async def measure(arguments: argparse.Namespace, report: Report) -> None:
+    if arguments.etcd:
+        from benchmarks import etcd
+
+        await etcd.writes(arguments.clients, arguments.seconds, arguments.rounds, report)
+    if arguments.swarm:
+        from benchmarks import docker_swarm
+
+        await docker_swarm.writes(arguments.clients, arguments.seconds, arguments.rounds, report)
+    await ours(arguments.clients, arguments.seconds, arguments.rounds, report)
+    for clients in arguments.clients:
+        for peer in (SWARM, ETCD):
+            report.compare(what_of(clients), OURS, peer, more_is_better=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.writes", description=__doc__)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--etcd", action="store_true", help="etcd beside it")
+    parser.add_argument("--swarm", action="store_true", help="Docker Swarm beside it; needs root")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    processes.clean_up_when_interrupted()
+    report = Report("Writes through three managers")
+    asyncio.run(measure(arguments, report))
+    finish(report, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
