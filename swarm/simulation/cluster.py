@@ -49,6 +49,7 @@ class Cluster:
             election_ticks=scenario.election_ticks,
             snapshot_interval=scenario.snapshot_interval,
             kept_entries=scenario.kept_entries,
+            message_bytes=scenario.message_bytes,
         )
         self.machines: dict[str, Machine] = {}
         self._clock_rng = self.streams.of("clocks")

@@ -16,7 +16,7 @@ from swarm.manager.core.consensus import storage_from
 from swarm.manager.core.effects import Persist
 from swarm.manager.core.raft import MemoryStorage
 from swarm.manager.core.store import Store
-from swarm.simulation.loop import Loop
+from swarm.simulation.loop import Loop, Signal
 
 _SNAPSHOTS_KEPT = 2
 
@@ -77,6 +77,7 @@ class Disk:
         # How many of them the sync under way will make durable.
         self._syncing = 0
         self._epoch = 0
+        self._appended: Signal | None = None
         self._on_persisted: Callable[[int], None] = lambda _: None
 
     # The process
@@ -128,8 +129,21 @@ class Disk:
 
     def persist(self, record: Persist) -> None:
         self._unsynced.append(record)
+        if self._appended is not None and (record.must_sync or record.snapshot is not None):
+            self._appended.set()
+            self._appended = None
         if not self._syncing:
             self._begin_sync()
+
+    def next_append(self) -> Signal:
+        """Set when something comes that must be synced."""
+        if self._appended is None:
+            self._appended = Signal(self._loop)
+        return self._appended
+
+    def report_early(self, number: int) -> None:
+        """Only for mutants: say that it is durable, which it is not yet."""
+        self._loop.after(0.0001, self._report, self._epoch, number)
 
     def compact(self, index: int) -> None:
         oldest = min(self._snapshots, default=0)

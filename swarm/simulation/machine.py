@@ -68,7 +68,7 @@ class Machine:
         self.agent = AgentHost(cluster, self, self.containers)
         # Down: neither process is to run.
         self.powered = True
-        self._changing_role = False
+        self._changing_role = self._role_unsettled = False
 
     @property
     def address(self) -> str:
@@ -79,6 +79,8 @@ class Machine:
     def begin_manager(self, raft_id: int, disk: Disk, known: Sequence[Member] = ()) -> None:
         self.manager = ManagerHost(self.cluster, self, raft_id, disk)
         self.manager.start(known)
+        if not self.powered:
+            self.manager.crash()
 
     def start_agent(self) -> None:
         if self.powered and self.agent.core is None:
@@ -121,9 +123,17 @@ class Machine:
         self._live_up_to_role()
 
     def _live_up_to_role(self) -> None:
+        """One change after the other: what happens during one is looked at after it."""
+        self._role_unsettled = True
         if not self._changing_role:
             self._changing_role = True
-            spawn(self.cluster.loop, self._renew())
+            spawn(self.cluster.loop, self._change_role())
+
+    def _change_role(self) -> api.Steps:
+        while self._role_unsettled:
+            self._role_unsettled = False
+            yield from self._renew()
+        self._changing_role = False
 
     def _renew(self) -> api.Steps:
         """A certificate of now from any manager, then what it makes of this node."""
@@ -136,7 +146,6 @@ class Machine:
                 break
             yield _RETRY_S
         if outcome.answer is None:
-            self._changing_role = False
             return  # removed from the swarm
         if outcome.answer != self.role:
             self.role = outcome.answer
@@ -146,41 +155,24 @@ class Machine:
         elif self.role == NODE_ROLE_WORKER and self.manager is not None:
             manager, self.manager = self.manager, None
             manager.stop("demoted")
-        self._changing_role = False
 
     def _stored_role(self, view: View) -> NodeRole.ValueType | None:
         node = view.node(self.name)
         return node.role if node is not None else None
 
     def _join_raft(self) -> api.Steps:
-        """Into the group under a fresh raft id (Node._ask_into_raft)."""
-        while self.role == NODE_ROLE_MANAGER:
-            names = [name for name in self.cluster.manager_names() if name != self.name]
-            for name in names:
-                raft_id = self.cluster.new_raft_id()
-                answer = yield Wait(
-                    api.call_from(
-                        self.cluster, self.name, name, lambda host, r=raft_id: self._ask_in(host, r)
-                    ),
-                    5.0,
-                )
-                if isinstance(answer, list):
-                    self.begin_manager(raft_id, self.cluster.new_disk(self.name), answer)
-                    if not self.powered:
-                        self.manager.crash()  # type: ignore[union-attr]
-                    return
-            yield _RETRY_S
-            role = yield Wait(
-                api.call_from(
-                    self.cluster,
-                    self.name,
-                    names[0] if names else self.name,
-                    lambda host: api.read(host, self._stored_role),
-                ),
-                5.0,
+        """Into the group under a fresh raft id (Node._ask_into_raft): everybody is asked once."""
+        for name in self.cluster.manager_names():
+            raft_id = self.cluster.new_raft_id()
+            call = api.call_from(
+                self.cluster, self.name, name, lambda host, r=raft_id: self._ask_in(host, r)
             )
-            if isinstance(role, api.Done) and role.answer is not None:
-                self.role = role.answer
+            answer = yield Wait(call, 5.0)
+            if isinstance(answer, list):
+                self.begin_manager(raft_id, self.cluster.new_disk(self.name), answer)
+                return
+        yield _RETRY_S
+        self._role_unsettled = True
 
     def _ask_in(self, host: ManagerHost, raft_id: int) -> api.Steps:
         """ManagersApi.JoinRaft, on the manager asked. The members, or why not."""

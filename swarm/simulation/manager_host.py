@@ -4,14 +4,14 @@ with the simulated disk, wire and clock in place of the real ones."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from swarm.api.v1.dispatcher_pb2 import AgentMessage, ManagerMessage
 from swarm.api.v1.node_pb2 import Member
 from swarm.api.v1.raft_pb2 import Message, Snapshot
 from swarm.manager.core import effects as fx
 from swarm.manager.core import events as ev
-from swarm.manager.core.consensus import AppliedEntry, Timing
+from swarm.manager.core.consensus import AppliedEntry
 from swarm.manager.core.manager import TICK_S, ManagerCore
 from swarm.manager.core.store import RandomIds, Store
 from swarm.simulation.disk import Disk, SavedSnapshot
@@ -163,7 +163,7 @@ class ManagerHost:
             raise
         except Exception as error:
             raise Violation("core does not fail", f"{self.name}: {error!r}") from error
-        cluster.invariants.handled(self, event, effects)
+        cluster.invariants.handled(self, effects)
         for effect in effects:
             cluster.note(self.name, "  <", effect)
             self._perform(effect)
@@ -381,6 +381,3 @@ class ManagerHost:
         return self.machine.clock.unix_ns(self.cluster.loop.now)
 
 
-def timing(snapshot_interval: int, kept_entries: int) -> Timing:
-    """Small numbers, so that logs are compacted within a simulation."""
-    return Timing(snapshot_interval=snapshot_interval, kept_entries=kept_entries)

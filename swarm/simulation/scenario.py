@@ -53,6 +53,7 @@ class Scenario:
     task_history_limit: int = 5
     nano_cpus: int = 4 * CPU
     memory_bytes: int = 8 * GIB
+    message_bytes: int = 1 << 20
     clock_drift: float = 0.0
     clock_skew_s: float = 0.0
     check_mutation: bool = False
@@ -61,7 +62,7 @@ class Scenario:
 def draw(seed: int, allowed: Iterable[str] = FAULTS) -> Scenario:
     """The scenario of a seed. `allowed`: the faults that may be in it."""
     rng = Streams(seed).of("scenario")
-    managers = rng.choice((1, 3, 3, 3, 3, 5))
+    managers = rng.choice((1, 2, 3, 3, 3, 3, 4, 5))
     workers = rng.choice((1, 2, 2, 3))
     count = rng.randint(1, 6) if rng.random() < 0.9 else 0
     chosen = rng.sample(FAULTS, count)
@@ -79,6 +80,7 @@ def draw(seed: int, allowed: Iterable[str] = FAULTS) -> Scenario:
         snapshot_interval=rng.choice((15, 40, 40, 200)),
         kept_entries=rng.choice((0, 5, 20)),
         task_history_limit=rng.choice((1, 2, 5)),
+        message_bytes=rng.choice((1, 300, 1 << 20)),
         clock_drift=0.02 if skewed else 0.0001,
         clock_skew_s=3600.0 if skewed else 0.05,
         check_mutation=rng.random() < 0.05,

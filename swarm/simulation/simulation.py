@@ -45,7 +45,7 @@ def simulate(
     allowed: Iterable[str] = FAULTS,
     sink: Callable[[str], None] | None = None,
 ) -> tuple[Result, str]:
-    """Run one seed. Returns what came of it, and the trace's SHA-256 where `sink` gets the lines."""
+    """Run one seed. Returns what came of it, and the SHA-256 of the lines that `sink` got."""
     trace = Trace(sink)
     result = Result(seed)
     began = time.process_time()
@@ -76,8 +76,8 @@ def _run(cluster: Cluster, storm: Storm) -> None:
     storm.begin()
     loop.run_until(scenario.stormy_s)
     storm.end()
-    settled = spawn(loop, storm.settle_wishes())
-    _come_to_rest(cluster, lambda: settled.done.is_set and not any(c.busy for c in clients))
+    settled = spawn(loop, storm.settle_wishes(lambda: any(c.busy for c in clients)))
+    _come_to_rest(cluster, lambda: settled.done.is_set)
     _stay_quiet(cluster)
     for host in cluster.managers():
         host.store.check()

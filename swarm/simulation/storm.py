@@ -16,7 +16,7 @@ from swarm.api.v1.node_pb2 import (
 from swarm.manager.core import events as ev
 from swarm.manager.core.validate import node
 from swarm.simulation import api
-from swarm.simulation.loop import spawn
+from swarm.simulation.loop import Wait, spawn
 from swarm.simulation.machine import Machine
 from swarm.simulation.manager_host import ManagerHost
 from swarm.simulation.network import Weather
@@ -96,8 +96,10 @@ class Storm:
             machine.power_on()
         cluster.note("storm", "is over")
 
-    def settle_wishes(self) -> api.Steps:
+    def settle_wishes(self, others_ask: Callable[[], bool]) -> api.Steps:
         """Users' last wishes: all nodes take tasks again, and what is wanted fits on them."""
+        while others_ask():
+            yield 0.2
         for name in list(self._cluster.machines):
             while not isinstance(
                 (yield from self._operator.change_node(name, _activate)), api.Done
@@ -135,13 +137,24 @@ class Storm:
     def _crash(self, host: ManagerHost | None) -> api.Steps:
         if host is None:
             return False
+        yield from self._wait_for_a_bad_moment(host)
         host.crash()
-        yield self._rng.uniform(0.05, 3.0)
+        yield self._rng.choice((self._rng.uniform(0.02, 0.3), self._rng.uniform(0.3, 3.0)))
         host.machine.start_manager()
         return True
 
+    def _wait_for_a_bad_moment(self, host: ManagerHost) -> api.Steps:
+        """Between an append and the end of its sync, where a crash hurts most; or any moment."""
+        if self._rng.random() < 0.3:
+            return
+        appended = host.disk.next_append()
+        yield Wait(appended, 3.0)
+        yield self._rng.uniform(0.0, 0.004) * host.disk.slow
+
     def _all_managers_crash(self) -> api.Steps:
         hosts = self._cluster.managers()
+        if hosts:
+            yield from self._wait_for_a_bad_moment(self._rng.choice(hosts))
         for host in hosts:
             host.crash()
         yield self._rng.uniform(0.05, 1.0)

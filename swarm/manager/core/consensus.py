@@ -73,6 +73,8 @@ class Timing:
     snapshot_interval: int = 10_000
     # Entries kept below a snapshot, so that a follower a little behind needs no snapshot.
     kept_entries: int = 500
+    # Of entries in one message to a peer; one entry always goes.
+    message_bytes: int = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ class Consensus:
                 heartbeat_tick=self.timing.heartbeat_ticks,
                 applied=snapshot.index,
                 async_storage_writes=True,
+                max_size_per_msg=self.timing.message_bytes,
                 max_committed_size_per_ready=_APPLY_BYTES,
                 max_uncommitted_size=_UNCOMMITTED_BYTES_MAX,
                 check_quorum=True,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from swarm.api.v1.raft_pb2 import HardState
 from swarm.manager.core import effects as fx
-from swarm.manager.core import events as ev
 from swarm.manager.core.consensus import AppliedEntry
 from swarm.manager.core.store import Store
 from swarm.simulation.invariants.history import History
@@ -49,7 +48,7 @@ class Invariants:
             self.tasks.applied(entry.changes)
             self.history.applied(entry.changes)
 
-    def handled(self, host: ManagerHost, event: ev.Event, effects: Sequence[fx.Effect]) -> None:
+    def handled(self, host: ManagerHost, effects: Sequence[fx.Effect]) -> None:
         self.checked += 1
-        self.raft.handled(host, event, effects)
+        self.raft.handled(host, effects)
         self.log.compare(host)

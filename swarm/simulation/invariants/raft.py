@@ -14,7 +14,6 @@ from swarm.api.v1.raft_pb2 import (
     Message,
 )
 from swarm.manager.core import effects as fx
-from swarm.manager.core import events as ev
 from swarm.manager.core.raft import Role
 from swarm.simulation.invariants.log import CommittedLog
 from swarm.simulation.violation import Violation
@@ -31,6 +30,7 @@ class _Seen:
     commit: int = 0
     role: Role = Role.FOLLOWER
     promised_term: int = 0
+    promised_index: int = 0
     durable_commit: int = 0
 
 
@@ -66,6 +66,14 @@ class RaftInvariants:
                 f"{host.name} starts at commit {hard_state.commit}, and had synced "
                 f"{seen.durable_commit}",
             )
+        assert host.core is not None, "it starts"
+        last_index = host.core.consensus.storage.last_index()
+        if last_index < seen.promised_index:
+            raise Violation(
+                "what was acknowledged survives a restart",
+                f"{host.name} starts with {last_index} entries, and had acknowledged "
+                f"{seen.promised_index}",
+            )
         seen.durable_commit = hard_state.commit
         seen.term, seen.commit, seen.role = hard_state.term, 0, Role.FOLLOWER
 
@@ -74,7 +82,7 @@ class RaftInvariants:
         seen = self._seen[host.raft_id]
         seen.commit, seen.role = 0, Role.FOLLOWER
 
-    def handled(self, host: ManagerHost, event: ev.Event, effects: Sequence[fx.Effect]) -> None:
+    def handled(self, host: ManagerHost, effects: Sequence[fx.Effect]) -> None:
         assert host.core is not None, "it has just handled an event"
         raft = host.core.consensus.node.raft
         seen = self._seen[host.raft_id]
@@ -86,10 +94,12 @@ class RaftInvariants:
             )
         if raft.role is Role.LEADER and (seen.role is not Role.LEADER or raft.term != seen.term):
             self._elected(host, raft.term)
+        if raft.role is Role.LEADER and raft.log.committed > seen.commit:
+            _check_commit(host, raft.log.term(raft.log.committed))
         seen.term, seen.commit, seen.role = raft.term, raft.log.committed, raft.role
         for effect in effects:
             if isinstance(effect, fx.Persist):
-                self._appended(host, effect)
+                self._appended(host, effect, seen)
             elif isinstance(effect, fx.Send):
                 for message in effect.messages:
                     self._sent(seen, message)
@@ -113,9 +123,11 @@ class RaftInvariants:
                 f"of term {committed.term}",
             )
 
-    def _appended(self, host: ManagerHost, persist: fx.Persist) -> None:
+    def _appended(self, host: ManagerHost, persist: fx.Persist, seen: _Seen) -> None:
         if not persist.entries:
             return
+        # A tail that a newer leader replaces is not promised any more.
+        seen.promised_index = min(seen.promised_index, persist.entries[0].index - 1)
         assert host.core is not None, "it appends"
         first = persist.entries[0]
         before = host.core.consensus.node.raft.log.known_term(first.index - 1)
@@ -149,3 +161,16 @@ class RaftInvariants:
                 )
         if kind in (MSG_VOTE_RESP, MSG_APP_RESP):
             seen.promised_term = max(seen.promised_term, message.term)
+        if kind == MSG_APP_RESP and not message.reject:
+            seen.promised_index = max(seen.promised_index, message.index)
+
+
+def _check_commit(host: ManagerHost, entry_term: int) -> None:
+    """Only an entry of its own term is committed by a leader's counting (Raft paper, 5.4.2)."""
+    assert host.core is not None, "it leads"
+    raft = host.core.consensus.node.raft
+    if entry_term != raft.term:
+        raise Violation(
+            "a leader commits by entries of its own term",
+            f"{host.name} commits {raft.log.committed} of term {entry_term} in term {raft.term}",
+        )
