@@ -85,9 +85,14 @@ def settle_unwanted(work: Work, tasks: Sequence[Task]) -> None:
 
 
 def settle_older(work: Work, spec: ServiceSpec, current: Task, tasks: Sequence[Task]) -> None:
-    """Wanted tasks beside the newest: stopped, unless a start-first update still needs them."""
-    for task in tasks:
-        if wanted(task) and task.id != current.id and not _covers(work, spec, task, current):
+    """Wanted tasks beside the newest: stopped, but for the one that a start-first update still
+    needs. More would hold what the newest is waiting for."""
+    older = [task for task in tasks if wanted(task) and task.id != current.id]
+    covering = [task for task in older if _covers(work, spec, task, current)]
+    running = [task for task in covering if task.status.state == TASK_STATE_RUNNING]
+    kept = (running or covering)[-1:]
+    for task in older:
+        if not kept or task.id != kept[0].id:
             stop(work, task)
 
 
