@@ -15,7 +15,13 @@ import grpc
 import grpc.aio
 
 from swarm.api.v1.node_pb2 import Member
-from swarm.api.v1.raft_pb2 import Message, RaftBatch, RaftStreamSummary, SnapshotChunk
+from swarm.api.v1.raft_pb2 import (
+    MSG_APP,
+    Message,
+    RaftBatch,
+    RaftStreamSummary,
+    SnapshotChunk,
+)
 from swarm.api.v1.raft_pb2_grpc import RaftStub
 
 log = logging.getLogger(__name__)
@@ -26,6 +32,9 @@ _BATCH_BYTES = 2 << 20
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MAX_S = 1.0
 _SNAPSHOT_TIMEOUT_S = 600.0
+_LAST_WORD_S = 1.0
+# An append without entries says only what is committed: it waits this long for company.
+_COMPANY_S = 0.005
 
 # Which raft id is calling: checked against the members and the certificate.
 RAFT_ID_METADATA = "swarm-raft-id"
@@ -38,6 +47,7 @@ class _Outbox:
     messages: deque[Message] = field(default_factory=deque[Message])
     size_bytes: int = 0
     filled: asyncio.Event = field(default_factory=asyncio.Event)
+    due: asyncio.TimerHandle | None = None
 
     def put(self, message: Message) -> bool:
         size = message.ByteSize()
@@ -48,14 +58,21 @@ class _Outbox:
             return False
         self.messages.append(message)
         self.size_bytes += size
-        self.filled.set()
+        if message.type != MSG_APP or message.entries:
+            self.filled.set()
+        elif self.due is None:
+            self.due = asyncio.get_running_loop().call_later(_COMPANY_S, self._fill)
         return True
+
+    def _fill(self) -> None:
+        self.due = None
+        if self.messages:
+            self.filled.set()
 
     async def take(self) -> RaftBatch:
         """All that waits, up to a batch's size."""
-        while not self.messages:
-            self.filled.clear()
-            await self.filled.wait()
+        await self.filled.wait()
+        self.filled.clear()
         batch = RaftBatch()
         taken = 0
         while self.messages and taken < _BATCH_BYTES:
@@ -64,11 +81,14 @@ class _Outbox:
             self.size_bytes -= size
             taken += size
             batch.messages.append(message)
+        if self.messages:
+            self.filled.set()
         return batch
 
     def clear(self) -> None:
         self.messages.clear()
         self.size_bytes = 0
+        self.filled.clear()
 
 
 class _Peer:
@@ -91,6 +111,8 @@ class _Peer:
             try:
                 await self._stream()
                 backoff_s = _BACKOFF_FIRST_S
+            except TimeoutError:
+                pass
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                     self._transport.refused(self.raft_id, error.details() or "")
@@ -103,24 +125,23 @@ class _Peer:
     async def _stream(self) -> None:
         metadata = ((RAFT_ID_METADATA, str(self._transport.raft_id)),)
         call = RaftStub(self.channel()).Stream(metadata=metadata)
-        ended = asyncio.ensure_future(call.wait_for_connection())
+        sending: asyncio.Future[None] | None = None
         try:
-            await ended
+            await call.wait_for_connection()
             sending = asyncio.ensure_future(self._send_batches(call))
             ended = asyncio.ensure_future(call.code())
-            done, _ = await asyncio.wait({sending, ended}, return_when=asyncio.FIRST_COMPLETED)
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-            if ended in done:
-                raise grpc.aio.AioRpcError(
-                    ended.result(),
-                    grpc.aio.Metadata(),
-                    grpc.aio.Metadata(),
-                    details=await call.details(),
-                )
+            await asyncio.wait({sending, ended}, return_when=asyncio.FIRST_COMPLETED)
+            # A write fails a moment before the stream says why it ended.
+            code = await asyncio.wait_for(ended, _LAST_WORD_S)
+            details = await call.details()
+            raise grpc.aio.AioRpcError(
+                code, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details
+            )
         finally:
-            ended.cancel()
             call.cancel()
+            if sending is not None:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
 
     async def _send_batches(
         self, call: "grpc.aio.StreamUnaryCall[RaftBatch, RaftStreamSummary]"

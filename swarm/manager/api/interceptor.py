@@ -39,17 +39,21 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, check: Check) -> None:
         self._check = check
+        self._guards: dict[str, Any] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
         method = str(handler_call_details.method)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType]
-        return self._guarded(handler, method)
+        guarded = self._guards.get(method)
+        if guarded is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            guarded = self._guards[method] = self._guarded(handler, method)
+        return guarded
 
     def _guarded(self, handler: Any, method: str) -> Any:
         kinds = {

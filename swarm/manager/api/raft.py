@@ -28,9 +28,10 @@ class RaftApi(RaftServicer):
         self, request_iterator: AsyncIterator[RaftBatch], context: Context
     ) -> RaftStreamSummary:
         sender = self._sender(context)
+        node_id = caller_of(context).node_id
         async for batch in request_iterator:
             # A stream speaks for its own member alone, and for no longer than it is one.
-            self._check_member(sender, context)
+            self._check_member(sender, node_id)
             self._manager.received([m for m in batch.messages if m.from_ == sender])
         return RaftStreamSummary()
 
@@ -67,10 +68,10 @@ class RaftApi(RaftServicer):
     def _sender(self, context: Context) -> int:
         metadata = dict(context.invocation_metadata() or ())
         sender = int(metadata.get(RAFT_ID_METADATA, "0"))
-        self._check_member(sender, context)
+        self._check_member(sender, caller_of(context).node_id)
         return sender
 
-    def _check_member(self, sender: int, context: Context) -> None:
+    def _check_member(self, sender: int, node_id: str) -> None:
         """A member that was removed is told so, by a word that its transport knows."""
         member = self._manager.store.member(sender)
         if member is None:
@@ -80,7 +81,7 @@ class RaftApi(RaftServicer):
                 "removed: this manager is not a member of the Raft group any more",
                 ErrorCode.FAILED_PRECONDITION,
             )
-        if member.node_id != caller_of(context).node_id:
+        if member.node_id != node_id:
             raise InvalidRequest(
                 "this raft id belongs to another node", ErrorCode.FAILED_PRECONDITION
             )
