@@ -16,12 +16,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 
 from benchmarks import processes
+from benchmarks.network import Network
 from swarm.api.v1 import control_pb2 as control
 from swarm.api.v1.control_pb2_grpc import ControlStub
 from swarm.api.v1.daemon_pb2 import (
@@ -40,7 +41,9 @@ from swarm.worker.runtime.powercut import kill_node
 DEMO = "swarm/demo:latest"
 _START_TIMEOUT_S = 30.0
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from swarm.api.v1.control_pb2_grpc import ControlAsyncStub
+    from swarm.api.v1.daemon_pb2_grpc import DaemonAsyncStub
 
 
 def channel_to(path: Path) -> grpc.aio.Channel:
@@ -50,6 +53,7 @@ def channel_to(path: Path) -> grpc.aio.Channel:
         grpc.local_channel_credentials(grpc.LocalConnectionType.UDS),
         options=(
             ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_receive_message_length", -1),
             ("grpc.initial_reconnect_backoff_ms", 50),
             ("grpc.min_reconnect_backoff_ms", 50),
             ("grpc.max_reconnect_backoff_ms", 200),
@@ -83,6 +87,8 @@ class NodeProcess:
     """A swarmd. `node_id` once it is in the cluster."""
 
     name: str
+    # From 1: on a Network, its machine's.
+    number: int
     folder: Path
     address: str
     process: subprocess.Popen[bytes] | None = None
@@ -98,12 +104,12 @@ class NodeProcess:
         return self.folder / "log"
 
     @property
-    def control(self) -> ControlStub:
+    def control(self) -> ControlAsyncStub:
         assert self.channel is not None
         return ControlStub(self.channel)
 
     @property
-    def daemon(self) -> DaemonStub:
+    def daemon(self) -> DaemonAsyncStub:
         assert self.channel is not None
         return DaemonStub(self.channel)
 
@@ -126,16 +132,23 @@ class Cluster:
     workers: int = 0
     runtime: str = "process"
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    # Every node on a machine of its own there; else all on loopback addresses.
+    network: Network | None = None
     folder: Path = field(init=False)
     nodes: list[NodeProcess] = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="swarm-bench-"))
-        block = _free_block()
+        block = "" if self.network is not None else _free_block()
         names = [f"m{n + 1}" for n in range(self.managers)]
         names += [f"w{n + 1}" for n in range(self.workers)]
         self.nodes = [
-            NodeProcess(name, self.folder / name, f"{block}.{number}")
+            NodeProcess(
+                name,
+                number,
+                self.folder / name,
+                f"{block}.{number}" if block else Network.address(number),
+            )
             for number, name in enumerate(names, 1)
         ]
         for node in self.nodes:
@@ -160,6 +173,7 @@ class Cluster:
         """Start a node's daemon, and wait for its socket to answer."""
         node.process = processes.start(
             [
+                *(self.network.machine(node.number).inside() if self.network is not None else ()),
                 *(sys.executable, "-m", "swarm.node.main"),
                 *("--state-dir", node.folder / "state", "--socket", node.socket),
                 *("--listen-addr", node.address, "--hostname", node.name),

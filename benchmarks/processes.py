@@ -28,7 +28,7 @@ def start(
     command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """A daemon in a session of its own, so that Ctrl-C reaches the benchmark alone. It is
-    killed by the kernel when the benchmark dies without cleaning up (Linux)."""
+    killed by the kernel when the thread that called this ends without cleaning up (Linux)."""
     arguments = [str(word) for word in command]
     if shutil.which("setpriv") is not None:
         arguments = ["setpriv", "--pdeathsig", "KILL", "--", *arguments]

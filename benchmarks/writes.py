@@ -14,12 +14,16 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks import processes
 from benchmarks.cluster import Cluster, NodeProcess, channel_to, sleeping_service
 from benchmarks.report import Report, Row, finish, quantile
 from swarm.api.v1.control_pb2 import CreateServiceRequest
 from swarm.api.v1.control_pb2_grpc import ControlStub
+
+if TYPE_CHECKING:
+    from swarm.api.v1.control_pb2_grpc import ControlAsyncStub
 
 OURS, SWARM, ETCD = "ours", "Docker Swarm", "etcd"
 
@@ -102,7 +106,7 @@ async def ours(counts: list[int], seconds: float, rounds: int, report: Report) -
             report.add(row_of(clients, OURS, runs, used))
 
 
-def _creations(stubs: list[ControlStub]) -> Write:
+def _creations(stubs: list[ControlAsyncStub]) -> Write:
     run = secrets.token_hex(4)
 
     async def create(client: int, number: int) -> None:
