@@ -375,7 +375,10 @@ class Brain:
                 continue
             slot = self._agenda.take_slot()
             if slot is not None:
-                self._tried[slot[0]] = slot[1]
+                key, intent = slot
+                if intent is not Intent.CHECK:
+                    # A mere check of the slot later in the pass says nothing against it.
+                    self._tried[key] = intent
                 settle_slot(work, self._rollouts, *slot)
                 looked_at += 1
                 continue
