@@ -114,12 +114,17 @@ class Manager:
 
     async def resign(self, timeout_s: float = 3.0) -> None:
         """Hand leadership over, if this manager leads and another one can."""
-        if not self.leading:
+        if not self.leading or not self._has_heir():
             return
         self.submit(ev.Resign())
         deadline = time.monotonic() + timeout_s
         while self.leading and time.monotonic() < deadline:
             await self.role_change(0.1)
+
+    def _has_heir(self) -> bool:
+        reachable = self.core.reachable_members() or frozenset[int]()
+        voters = [m.raft_id for m in self.store.members() if not m.removed and not m.learner]
+        return any(raft_id in reachable for raft_id in voters if raft_id != self.core.raft_id)
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()

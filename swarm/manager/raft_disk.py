@@ -9,6 +9,7 @@ what is on the disk (PostgreSQL's fsyncgate).
 import asyncio
 import logging
 import queue
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,15 @@ class RaftDisk:
         wal, _, _ = Wal.open(folder / "wal", encrypter, snapshot_index=1, snapshot_term=1)
         wal.append(HardState(term=1, commit=1), [])
         wal.sync()
+        wal.close()
+
+    @staticmethod
+    def begin(folder: Path) -> None:
+        """An empty log for a manager that joins, in place of whatever is there. Where the folder
+        is empty later on, the log was lost."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True)
+        wal, _, _ = Wal.open(folder / "wal", open_encrypter(folder))
         wal.close()
 
     def start(

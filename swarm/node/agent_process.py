@@ -5,6 +5,7 @@ ends, its stdin ends, and so does the agent; tasks stay.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
@@ -25,7 +26,9 @@ class AgentProcess:
         self._on_event = on_event
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._last_words: dict[str, Any] = {}
+        self._failure = ""
 
     def start(self) -> None:
         self._keeper = asyncio.create_task(self._keep(), name="agent")
@@ -44,9 +47,11 @@ class AgentProcess:
 
     async def stop(self, *, goodbye: bool = False, stop_tasks: bool = False) -> None:
         """End the agent. Tasks stay unless asked otherwise."""
-        self._stopping = True
-        command = {"cmd": "stop_all"} if stop_tasks else {"cmd": "stop", "goodbye": goodbye}
-        self._say(command)
+        self._last_words = (
+            {"cmd": "stop_all"} if stop_tasks else {"cmd": "stop", "goodbye": goodbye}
+        )
+        self._stopping.set()
+        self._say(self._last_words)
         if self._keeper is not None:
             timeout_s = 60.0 if stop_tasks else 10.0
             _, running = await asyncio.wait({self._keeper}, timeout=timeout_s)
@@ -56,15 +61,17 @@ class AgentProcess:
 
     async def _keep(self) -> None:
         backoff_s = _BACKOFF_FIRST_S
-        while not self._stopping:
+        while not self._stopping.is_set():
             started = asyncio.get_running_loop().time()
             code = await self._run()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
-            log.warning("the agent ended with exit code %d; it is started again", code)
+            if not self._failure:
+                log.warning("the agent ended with exit code %d; it is started again", code)
             if asyncio.get_running_loop().time() - started > _BACKOFF_MAX_S:
                 backoff_s = _BACKOFF_FIRST_S
-            await asyncio.sleep(backoff_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), backoff_s)
             backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
 
     async def _run(self) -> int:
@@ -79,14 +86,26 @@ class AgentProcess:
             limit=1 << 20,
         )
         self._say(self._config)
+        if self._stopping.is_set():
+            self._say(self._last_words)
         stdout = self._process.stdout
         assert stdout is not None
         while line := await stdout.readline():
             try:
-                self._on_event(json.loads(line))
+                event = json.loads(line)
             except ValueError:
                 log.warning("the agent said something that is not JSON")
+            else:
+                self._note_failure(event)
+                self._on_event(event)
         return await self._process.wait()
+
+    def _note_failure(self, event: dict[str, Any]) -> None:
+        """Why the agent can't work is said once, not at every try."""
+        failure = str(event.get("reason", "")) if event.get("event") == "failed" else ""
+        if failure and failure != self._failure:
+            log.error("the agent can't work: %s; it is tried again", failure)
+        self._failure = failure
 
     def _say(self, command: dict[str, Any]) -> None:
         process = self._process

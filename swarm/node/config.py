@@ -7,10 +7,12 @@ variables are SWARMD_LISTEN_ADDR and so on.
 import os
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from swarm.node.addresses import JOIN_PORT, AddressError, split
 
 RUNTIMES = ("auto", "docker", "oci", "process")
 
@@ -94,10 +96,18 @@ def _checked(values: dict[str, Any]) -> NodeConfig:
     heartbeat = _number(values, "heartbeat_ticks", 1)
     if not 1 <= heartbeat < election:
         raise ConfigError("heartbeat-ticks must be at least 1 and below election-ticks")
-    labels = tuple(values.get("label", ()))
+    label = values.get("label", ())
+    if isinstance(label, str) or not isinstance(label, Sequence):
+        raise ConfigError('label: takes a list of "KEY=VALUE"')
+    labels = tuple(str(text) for text in cast("Sequence[object]", label))
+    for name in ("listen_addr", "advertise_addr"):
+        try:
+            split(str(values.get(name) or ""), JOIN_PORT)
+        except AddressError as error:
+            raise ConfigError(f"{name.replace('_', '-')}: {error}") from None
     return NodeConfig(
-        state_dir=Path(values.get("state_dir") or default_state_dir()).absolute(),
-        socket=Path(values.get("socket") or default_socket()).absolute(),
+        state_dir=Path(str(values.get("state_dir") or default_state_dir())).absolute(),
+        socket=Path(str(values.get("socket") or default_socket())).absolute(),
         listen_addr=str(values.get("listen_addr") or "0.0.0.0:2377"),
         advertise_addr=str(values.get("advertise_addr") or ""),
         hostname=str(values.get("hostname") or socket.gethostname()),
@@ -106,8 +116,8 @@ def _checked(values: dict[str, Any]) -> NodeConfig:
         log_level=level,
         election_ticks=election,
         heartbeat_ticks=heartbeat,
-        cpus=float(values.get("cpus") or 0),
-        memory_bytes=_number(values, "memory_bytes", 0),
+        cpus=_not_negative(values, "cpus", float),
+        memory_bytes=int(_not_negative(values, "memory_bytes", int)),
         labels=_labels(labels),
     )
 
@@ -118,6 +128,18 @@ def _number(values: Mapping[str, Any], name: str, default: int) -> int:
     except (TypeError, ValueError):
         flag = name.replace("_", "-")
         raise ConfigError(f"{flag} '{values[name]}': takes a whole number") from None
+
+
+def _not_negative(values: Mapping[str, Any], name: str, kind: type[int] | type[float]) -> float:
+    """0 where it is not given: what the machine has."""
+    try:
+        number = kind(values.get(name) or 0)
+        if 0 <= number < float("inf"):
+            return number
+    except (TypeError, ValueError):
+        pass
+    flag = name.replace("_", "-")
+    raise ConfigError(f"{flag} '{values[name]}': takes a number above 0")
 
 
 def _labels(texts: tuple[str, ...]) -> dict[str, str]:

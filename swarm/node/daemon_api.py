@@ -29,6 +29,7 @@ from swarm.node.addresses import AddressError
 from swarm.node.joining import JoinError
 from swarm.node.listeners import ListenError
 from swarm.node.node import Node, NodeError
+from swarm.node.state import StateError
 from swarm.security.roles import Role
 from swarm.version import VERSION
 
@@ -42,6 +43,8 @@ _SPOKEN = (
     NoSpaceError,
     FatalDiskError,
     CorruptFileError,
+    StateError,
+    OSError,
 )
 
 NOT_A_MANAGER = (
@@ -95,7 +98,7 @@ class DaemonApi(DaemonServicer):
             hostname=node.config.hostname,
             state_dir=str(node.config.state_dir),
             version=VERSION,
-            runtime=node.runtime or node.config.runtime,
+            runtime=node.runtime or ("" if node.runtime_reason else node.config.runtime),
             runtime_reason=node.runtime_reason,
             error=node.problem,
             pid=os.getpid(),
@@ -109,7 +112,8 @@ class DaemonApi(DaemonServicer):
         if node.bundle.identity.role is Role.MANAGER:
             info.role = NODE_ROLE_MANAGER
             if node.manager_role is None:
-                info.state = LOCAL_NODE_STATE_PENDING
+                lost = node.needs_help
+                info.state = LOCAL_NODE_STATE_ERROR if lost else LOCAL_NODE_STATE_PENDING
             else:
                 info.raft_id = node.state.raft_id
                 info.leader_raft_id = node.manager_role.manager.core.leader

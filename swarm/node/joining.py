@@ -24,6 +24,7 @@ from swarm.api.v1.managers_pb2_grpc import ManagersStub
 from swarm.node.addresses import JOIN_PORT, Addresses, join_host_port, split
 from swarm.node.listeners import CHANNEL_OPTIONS
 from swarm.security.certificates import Request, create_request
+from swarm.security.errors import Unreachable
 from swarm.security.node_keys import NodeBundle
 from swarm.security.tls import (
     join_channel,
@@ -36,6 +37,13 @@ from swarm.security.tokens import parse_token
 
 _CONNECT_TIMEOUT_S = 5.0
 _CALL_TIMEOUT_S = 15.0
+# Of managers there are several: one that hangs must not hold up the rest.
+_TRY_TIMEOUT_S = 5.0
+_ANOTHER_MAY_DO_BETTER = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
 
 
 class JoinError(Exception):
@@ -51,21 +59,24 @@ async def join_cluster(
     unreachable: list[str] = []
     for remote in remotes:
         host, port = split(remote, JOIN_PORT)
+        target = join_host_port(host, port)
         try:
             return await _join_at(host, port, request, keys)
-        except (OSError, TimeoutError) as error:
-            unreachable.append(f"{join_host_port(host, port)} ({str(error) or 'no answer'})")
+        except Unreachable as error:
+            unreachable.append(str(error))
         except grpc.aio.AioRpcError as error:
-            if error.code() not in (
-                grpc.StatusCode.UNAVAILABLE,
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-            ):
+            if error.code() not in _ANOTHER_MAY_DO_BETTER:
                 raise JoinError(error.details() or str(error.code())) from None
-            unreachable.append(f"{join_host_port(host, port)} ({error.details()})")
-    raise JoinError(
-        f"can't reach a manager at {', '.join(unreachable)}: check the address, the port, and that "
-        "no firewall is between"
-    )
+            unreachable.append(_why_not(target, error))
+    raise JoinError("; ".join(unreachable))
+
+
+def _why_not(target: str, error: grpc.aio.AioRpcError) -> str:
+    """gRPC's own words are for its developers."""
+    details = error.details() or ""
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED or "connect to all addresses" in details:
+        return f"{target} is not a manager's join address: take the one of `swarmctl join-token`"
+    return f"{target}: {details}"
 
 
 async def _join_at(
@@ -95,7 +106,7 @@ async def renew_certificate(bundle: NodeBundle, managers: Sequence[str]) -> Node
         try:
             async with manager_channel(address, bundle, CHANNEL_OPTIONS) as channel:
                 answer = await CertificatesStub(channel).RenewCertificate(
-                    RenewCertificateRequest(csr_pem=keys.csr_pem), timeout=_CALL_TIMEOUT_S
+                    RenewCertificateRequest(csr_pem=keys.csr_pem), timeout=_TRY_TIMEOUT_S
                 )
         except grpc.aio.AioRpcError as error:
             problem = f"{address}: {error.details()}"
@@ -115,7 +126,7 @@ async def join_raft(
             continue
         try:
             async with manager_channel(address, bundle, CHANNEL_OPTIONS) as channel:
-                return await ManagersStub(channel).JoinRaft(request, timeout=_CALL_TIMEOUT_S)
+                return await ManagersStub(channel).JoinRaft(request, timeout=_TRY_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             problem = f"{address}: {error.details()}"
     raise JoinError(problem)

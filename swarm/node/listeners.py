@@ -4,7 +4,9 @@ Small keepalives and frame limits are set once, here: a stream that a cut cable 
 not be believed for minutes.
 """
 
+import errno
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from swarm.manager.api.join import CertificatesApi, JoinApi
 from swarm.manager.api.managers import ManagersApi
 from swarm.manager.api.raft import RaftApi
 from swarm.node.addresses import Addresses, join_host_port
+from swarm.worker.network.port_holder import holder_of
 
 log = logging.getLogger(__name__)
 
@@ -123,18 +126,45 @@ async def serve_join_port(
     return server
 
 
+def check_free(addresses: Addresses) -> None:
+    """ListenError if a manager's two ports can't be listened on now. Blocking, for a moment."""
+    for port in (addresses.node_port, addresses.join_port):
+        family = socket.AF_INET6 if ":" in addresses.listen_host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As gRPC does: connections of an earlier life that linger are in nobody's way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((addresses.listen_host, port))
+                probe.listen()
+            except OSError as error:
+                raise _cannot_listen(addresses.listen_host, port, error) from None
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ListenError:
+    shown = join_host_port(host, port)
+    match error.errno:
+        case errno.EADDRINUSE:
+            why = f"{holder_of(port, host=host)} has it; stop that, or"
+        case errno.EADDRNOTAVAIL:
+            why = "it is not an address of this machine;"
+        case errno.EACCES:
+            why = "ports below 1024 are for root;"
+        case _:
+            why = f"{error.strerror};"
+    return ListenError(f"can't listen on {shown}: {why} choose another with --listen-addr")
+
+
 def _bind(
     server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials, shown: str
 ) -> None:
+    """What can be known beforehand was checked (`check_free`); this is for what came between."""
     bind: Callable[[str, grpc.ServerCredentials], int] = server.add_secure_port
     try:
         bound = bind(address, credentials)
     except RuntimeError as error:
-        bound, reason = 0, str(error)
-    else:
-        reason = ""
+        log.debug("%s: %s", address, error)
+        bound = 0
     if not bound:
-        log.debug("%s: %s", address, reason)
         raise ListenError(
             f"can't listen on {shown}: another process has it, or it is not an address of this "
             "machine; choose another with --listen-addr"

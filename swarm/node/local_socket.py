@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import socket
+import stat
 import struct
 import tempfile
 from pathlib import Path
@@ -34,8 +35,27 @@ class LocalSocket:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
+    def check(self) -> None:
+        """OSError, in words, when the path is another daemon's, or no socket's."""
+        if len(os.fsencode(self._path)) > _PATH_BYTES_MAX:
+            raise OSError(
+                f"socket {self._path}: the path is too long, {_PATH_BYTES_MAX} bytes are the most: "
+                "choose another with --socket"
+            )
+        try:
+            mode = self._path.stat().st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(mode):
+            raise OSError(f"{self._path} is there and no socket: choose another with --socket")
+        if _answers(self._path):
+            raise OSError(
+                f"another process listens on {self._path}: stop it, or choose another with --socket"
+            )
+
     async def start(self) -> None:
         """OSError when the path can't be listened on."""
+        self.check()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
         old_mask = os.umask(0o117)
@@ -111,6 +131,18 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
     except ConnectionError:
         pass
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:
+            return True  # its backlog is full
+        except OSError:
+            return False
+        return True
 
 
 def _peer_uid(connection: socket.socket) -> int:

@@ -40,8 +40,10 @@ def command(**flags: Any) -> None:
     try:
         config = settings.load(given, os.environ)
         lock = _lock(config.state_dir)
-    except (ConfigError, OSError) as error:
+    except ConfigError as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(_in_words(error))
     logging.basicConfig(
         level=config.log_level.upper(),
         format="%(asctime)s %(levelname)s %(message)s",
@@ -63,6 +65,7 @@ async def _run(config: NodeConfig) -> int:
     from swarm.node.listeners import ListenError, serve_socket
     from swarm.node.local_socket import LocalSocket
     from swarm.node.node import Node
+    from swarm.node.state import StateError
     from swarm.security.errors import SecurityError
     from swarm.security.tls import local_server_credentials
 
@@ -70,9 +73,10 @@ async def _run(config: NodeConfig) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    node = Node(config)
-    server, front = None, LocalSocket(config.socket, config.state_dir / "socket")
+    node, server, front = None, None, LocalSocket(config.socket, config.state_dir / "socket")
     try:
+        front.check()
+        node = Node(config)
         await node.start()
         interceptor = Interceptor(check_certificates(lambda: "", lambda _: ""))
         server = await serve_socket(
@@ -92,16 +96,28 @@ async def _run(config: NodeConfig) -> int:
         ListenError,
         NoSpaceError,
         SecurityError,
-        OSError,
+        StateError,
     ) as error:
-        print(f"swarmd: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        return _ended(str(error))
+    except OSError as error:
+        return _ended(_in_words(error))
     finally:
+        # The node first: another manager is to lead before anybody waits for one.
+        if node is not None:
+            await node.stop()
         await front.stop()
         if server is not None:
-            await server.stop(0.5)
-        await node.stop()
+            await server.stop(0)
     return 0
+
+
+def _ended(reason: str) -> int:
+    print(f"swarmd: {reason}", file=sys.stderr)  # noqa: T201
+    return 1
+
+
+def _in_words(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def _lock(folder: Path) -> Any:
@@ -119,8 +135,7 @@ def _lock(folder: Path) -> Any:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"swarmd: {message}", file=sys.stderr)  # noqa: T201
-    sys.exit(1)
+    sys.exit(_ended(message))
 
 
 def main() -> None:

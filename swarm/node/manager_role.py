@@ -1,5 +1,6 @@
 """A node's part as a manager: Raft, the API and the two listeners, started and stopped as one."""
 
+import asyncio
 import logging
 import os
 import random
@@ -55,6 +56,8 @@ class ManagerRole:
         self._addresses = addresses
         self._bundle = bundle
         opened = RaftDisk.open(folder.raft)
+        # Nothing was ever written under this raft id: no vote, no entry, no snapshot.
+        self.is_blank = opened.storage.last_index() == 0
         core = ManagerCore(
             raft_id=raft_id,
             storage=opened.storage,
@@ -71,7 +74,21 @@ class ManagerRole:
         self._servers: list[grpc.aio.Server] = []
 
     async def start(self, known_members: Sequence[Member] = ()) -> None:
-        """ListenError. `known_members`: whom to answer before the log says who is who."""
+        """ListenError, and then it is closed. `known_members`: whom to answer before the log says
+        who is who."""
+        try:
+            await self._listen()
+        except BaseException:
+            await self.close()
+            raise
+        await self.manager.start(known_members)
+
+    async def close(self) -> None:
+        """Give up what was opened, where it was not started."""
+        await self._stop_servers()
+        await self.manager.disk.close()
+
+    async def _listen(self) -> None:
         interceptor = Interceptor(check_certificates(self._cluster_id, self._refuse))
         join_api = JoinApi(self.manager, self.forwarding)
         join_api.open_join_channel = self._open_join_channel
@@ -87,30 +104,26 @@ class ManagerRole:
                 control=self.control,
             )
         )
-        try:
-            self._servers.append(
-                await serve_join_port(
-                    self._addresses,
-                    join_server_credentials(self._bundle),
-                    Interceptor(check_nothing),
-                    join_api,
-                )
+        self._servers.append(
+            await serve_join_port(
+                self._addresses,
+                join_server_credentials(self._bundle),
+                Interceptor(check_nothing),
+                join_api,
             )
-        except BaseException:
-            await self._stop_servers()
-            raise
-        await self.manager.start(known_members)
+        )
 
     async def stop(self, *, resign: bool = True) -> None:
         if resign:
             await self.manager.resign()
         await self.manager.stop()
         await self._stop_servers()
-        await self.forwarding.reconnect()
+        await self.forwarding.close()
 
     def renewed(self) -> None:
         """The node has a new certificate: new connections with it from now on."""
         self.manager.reconnect()
+        self.forwarding.reconnect()
 
     def manager_addresses(self) -> list[str]:
         """Of all managers that are voters, this one first."""
@@ -119,9 +132,8 @@ class ManagerRole:
         return [m.address for m in members]
 
     async def _stop_servers(self) -> None:
-        for server in self._servers:
-            await server.stop(0.2)
-        self._servers.clear()
+        servers, self._servers = self._servers, []
+        await asyncio.gather(*(server.stop(0.2) for server in servers))
 
     def _open_channel(self, address: str) -> grpc.aio.Channel:
         return manager_channel(address, self._bundle(), CHANNEL_OPTIONS)

@@ -7,28 +7,37 @@ goes on where the node was.
 import asyncio
 import logging
 import random
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
 from swarm.api.v1.daemon_pb2 import InitRequest, JoinRequest
 from swarm.api.v1.join_pb2 import JoinClusterRequest
 from swarm.api.v1.node_pb2 import Member
+from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
+from swarm.manager.raft_disk import RaftDisk
 from swarm.node.addresses import Addresses, resolve
 from swarm.node.agent_process import AgentProcess
 from swarm.node.bootstrap import create_cluster
 from swarm.node.config import NodeConfig
 from swarm.node.description import describe
 from swarm.node.joining import JoinError, addresses_of, join_cluster, join_raft, renew_certificate
+from swarm.node.listeners import ListenError, check_free
 from swarm.node.manager_role import ManagerRole
-from swarm.node.state import NodeState, StateFolder
-from swarm.security.certificates import renewal_time
+from swarm.node.state import NodeState, StateError, StateFolder
+from swarm.security.certificates import Request, check_validity, create_request, renewal_time
 from swarm.security.errors import SecurityError
 from swarm.security.node_keys import NodeBundle, NodeKeys
 from swarm.security.roles import Role
 
 log = logging.getLogger(__name__)
 
+DISK_ERRORS = (CorruptFileError, FatalDiskError, NoSpaceError, OSError)
 _RETRY_S = 1.0
+_RETRY_MAX_S = 10.0
+# How long `join` waits until this node is among the managers; it goes on trying after that.
+_JOIN_PATIENCE_S = 15.0
+_MANAGERS_REMEMBERED = 7
 
 
 class NodeError(Exception):
@@ -39,23 +48,39 @@ class Node:
     """One machine's part in a cluster. All methods run on one event loop."""
 
     def __init__(self, config: NodeConfig) -> None:
+        """StateError."""
         self.config = config
         self.folder = StateFolder(config.state_dir)
         self.keys = NodeKeys(config.state_dir)
         self.state = self.folder.load()
         self.manager_role: ManagerRole | None = None
-        self.problem = ""
         self.runtime = ""
         self.runtime_reason = ""
+        self._log_is_lost = False
+        self._problems: dict[str, str] = {}
         self._agent: AgentProcess | None = None
         self._bundle: NodeBundle | None = None
         self._changing = asyncio.Lock()
+        self._requests: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._bringing_up: asyncio.Task[None] | None = None
+        self._is_up = asyncio.Event()
         self._known_members: list[Member] = []
 
     @property
     def is_member(self) -> bool:
         return bool(self.state.node_id)
+
+    @property
+    def problem(self) -> str:
+        """What keeps this node from its work, in a line, or nothing."""
+        found = (self._problems.get(part) for part in ("certificate", "manager", "agent"))
+        return next((text for text in found if text), "")
+
+    @property
+    def needs_help(self) -> bool:
+        """The problem does not go away by itself."""
+        return self._log_is_lost or "certificate" in self._problems
 
     @property
     def bundle(self) -> NodeBundle:
@@ -64,32 +89,57 @@ class Node:
 
     @property
     def advertise_host(self) -> str:
-        return self._addresses(self.state.listen_addr, self.state.advertise_addr).advertise_host
+        return self._own_addresses().advertise_host
 
     # What users ask
 
     async def init(self, request: InitRequest) -> None:
-        """A new cluster with this node as its first manager. NodeError, AddressError."""
-        async with self._changing:
-            self._refuse_if_member()
-            addresses = self._addresses(request.listen_address, request.advertise_address)
-            state, bundle = await asyncio.to_thread(
-                create_cluster, self.config, self.folder, addresses, request
-            )
-            try:
-                await self._become(state, bundle)
-            except BaseException:
-                await self._undo_join()
-                raise
+        """A new cluster with this node as its first manager. NodeError, AddressError,
+        ListenError."""
+        await self._to_its_end(self._init(request))
 
     async def join(self, request: JoinRequest) -> None:
         """Become a node of the cluster whose token it is. NodeError, JoinError, SecurityError."""
+        await self._to_its_end(self._join(request))
+
+    async def leave(self, *, force: bool) -> None:
+        """Stop this node's tasks and forget the cluster. NodeError."""
+        await self._to_its_end(self._leave(force=force))
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """What was begun is done whole, though whoever asked may have gone meanwhile."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._requests.add(task)
+        task.add_done_callback(self._request_done)
+        await asyncio.shield(task)
+
+    def _request_done(self, task: "asyncio.Task[None]") -> None:
+        self._requests.discard(task)
+        if not task.cancelled():
+            task.exception()  # said to whoever asked, if they are still there
+
+    async def _init(self, request: InitRequest) -> None:
+        async with self._changing:
+            self._refuse_if_member()
+            addresses = self._addresses(request.listen_address, request.advertise_address)
+            await asyncio.to_thread(check_free, addresses)
+            try:
+                state, bundle = await asyncio.to_thread(
+                    create_cluster, self.config, self.folder, addresses, request
+                )
+                await self._become(state, bundle)
+            except BaseException:
+                await self._undo()
+                self.keys.remove()
+                raise
+
+    async def _join(self, request: JoinRequest) -> None:
         async with self._changing:
             self._refuse_if_member()
             if not request.remote_addresses:
                 raise NodeError("join takes the HOST[:PORT] of a manager")
             addresses = self._addresses(request.listen_address, request.advertise_address)
-            keys = self.keys.request()
+            keys = self._keys_to_join_with()
             bundle, answer = await join_cluster(
                 request.remote_addresses,
                 JoinClusterRequest(
@@ -98,6 +148,7 @@ class Node:
                     description=describe(self.config),
                     availability=request.availability,
                     address=addresses.advertise_host,
+                    cannot_manage=await asyncio.to_thread(_why_not_free, addresses),
                 ),
                 keys,
             )
@@ -108,99 +159,181 @@ class Node:
                 advertise_addr=request.advertise_address or self.config.advertise_addr,
                 managers=addresses_of(answer.managers),
             )
-            self.keys.save(bundle, now=datetime.now(UTC))
             try:
+                # What an earlier life left behind is of another cluster.
+                self.folder.forget_all()
+                self.keys.save(bundle, now=datetime.now(UTC))
                 await self._become(state, bundle)
             except BaseException:
-                await self._undo_join()
+                # The key stays: asked again, this machine is the same node.
+                await self._undo()
                 raise
+        if bundle.identity.role is Role.MANAGER:
+            await self._wait_until_manager()
 
-    async def leave(self, *, force: bool) -> None:
-        """Stop this node's tasks and forget the cluster. NodeError."""
+    def _keys_to_join_with(self) -> Request:
+        """The key of a join that was cut off, where there is one: it is the same node then, and
+        no second one that nobody ever hears of."""
+        try:
+            return create_request(self.keys.load().key_pem)
+        except SecurityError:
+            return self.keys.request()
+
+    async def _wait_until_manager(self) -> None:
+        try:
+            async with asyncio.timeout(_JOIN_PATIENCE_S):
+                await self._is_up.wait()
+        except TimeoutError:
+            raise NodeError(
+                "this node is in the swarm, but not among its managers yet; it goes on trying "
+                f"(swarmctl info): {self.problem or 'no manager has let it in'}"
+            ) from None
+
+    async def _leave(self, *, force: bool) -> None:
+        self._check_leave(force=force)
+        await self._cancel_tasks()
         async with self._changing:
-            if not self.is_member:
-                raise NodeError("This node is not part of a swarm")
-            if self.manager_role is not None and not force:
-                raise NodeError(
-                    "You are attempting to leave the swarm on a node that is participating as a "
-                    "manager. Demote it first with `swarmctl node demote`, or, where the swarm may "
-                    "lose it without a vote, use `--force`."
-                )
+            self._check_leave(force=force)
+            await self._cancel_tasks()
             await self._stop_parts(stop_tasks=True)
-            self.keys.remove()
             self.folder.forget_all()
+            self.keys.remove()
             self.state, self._bundle = NodeState(), None
             log.info("left the swarm")
+
+    def _check_leave(self, *, force: bool) -> None:
+        if not self.is_member:
+            raise NodeError("This node is not part of a swarm")
+        if self.bundle.identity.role is Role.MANAGER and not force:
+            raise NodeError(
+                "You are attempting to leave the swarm on a node that is participating as a "
+                "manager. Demote it first with `swarmctl node demote`, or, where the swarm may "
+                "lose it without a vote, use `--force`."
+            )
 
     # Life
 
     async def start(self) -> None:
-        """Go on as what this node was. SecurityError, ListenError, disk errors."""
+        """Go on as what this node was. StateError, SecurityError, ListenError, disk errors."""
         if not self.is_member:
             log.info("this node is in no swarm: `swarmctl init` or `swarmctl join` changes that")
             return
-        await self._become(self.state, self.keys.load())
+        if not self.keys.exists():
+            raise StateError(
+                f"this node is in a swarm, but its certificate is gone from {self.folder.folder}/"
+                "certificates: restore it, or move that folder away, start swarmd again and join "
+                "the swarm anew"
+            )
+        bundle = self.keys.load()
+        try:
+            check_validity(bundle.certificate_pem, now=datetime.now(UTC))
+        except SecurityError as error:
+            self._problems["certificate"] = str(error)
+            log.error("%s", error)
+        await self._become(self.state, bundle)
 
     async def stop(self) -> None:
         """End the daemon; tasks go on."""
+        for request in list(self._requests):
+            request.cancel()
+        await asyncio.gather(*self._requests, return_exceptions=True)
+        await self._cancel_tasks()
         async with self._changing:
+            await self._cancel_tasks()
             await self._stop_parts(stop_tasks=False)
 
     async def _become(self, state: NodeState, bundle: NodeBundle) -> None:
         self._bundle = bundle
         self.folder.save(state)
         self.state = state
-        self.problem = ""
         if bundle.identity.role is Role.MANAGER:
-            await self._start_manager()
+            await self._go_on_as_manager()
+        elif state.raft_id:
+            self._forget_raft()
         self._start_agent()
         self._spawn(self._renew_in_time())
         self._spawn(self._note_managers())
 
+    async def _go_on_as_manager(self) -> None:
+        """A member whose log is gone must not come back under its old id with an empty one: it
+        could vote against what it had acknowledged (raft-faults: node loses its disk)."""
+        if self.state.raft_id and not self.folder.has_log:
+            self._log_is_lost = True
+            self._problems["manager"] = (
+                f"this manager's log is gone from {self.folder.raft}: restore it, or on another "
+                f"manager `swarmctl node demote {self.config.hostname}`, then `swarmctl node "
+                "promote`, for a new one; where there is no other: `swarmctl leave --force`"
+            )
+            log.error("%s", self._problems["manager"])
+            return
+        if self.state.raft_id:
+            await self._start_manager()
+        if self.manager_role is None:
+            self._bring_up()
+
     async def _start_manager(self) -> None:
-        """Into the Raft group first, where this node is not in it yet."""
-        if not self.state.raft_id:
-            answer = await self._ask_into_raft()
-            if answer is None:
-                return
+        """This node's part in the Raft group, under the id that it has. ListenError, SecurityError,
+        disk errors."""
         role = ManagerRole(
             self.config,
             self.folder,
-            self._addresses(self.state.listen_addr, self.state.advertise_addr),
+            self._own_addresses(),
             self.state.raft_id,
             lambda: self.bundle,
-            self._raft_let_go,
+            lambda reason: self._raft_let_go(role, reason),
         )
+        if role.is_blank and not self._known_members:
+            # Stopped before the leader sent anything: nothing was promised under this id.
+            await role.close()
+            self._forget_raft()
+            return
         await role.start(self._known_members)
         self.manager_role = role
+        self._problems.pop("manager", None)
+        self._is_up.set()
 
-    async def _ask_into_raft(self) -> int | None:
-        """A raft id, as soon as a leader gives one; None when asked later instead."""
-        addresses = self._addresses(self.state.listen_addr, self.state.advertise_addr)
-        for _ in range(30):
-            try:
-                answer = await join_raft(self.bundle, self.state.managers, addresses)
-            except JoinError as error:
-                self.problem = f"can't join the managers yet: {error}"
-                await asyncio.sleep(_RETRY_S / 2)
-                continue
+    def _bring_up(self) -> None:
+        """Into the Raft group, however long it takes."""
+        if self._bringing_up is None or self._bringing_up.done():
+            self._bringing_up = self._spawn(self._try_to_manage())
+
+    async def _try_to_manage(self) -> None:
+        pause_s = _RETRY_S / 4
+        while True:
+            async with self._changing:
+                wanted = self.is_member and self.bundle.identity.role is Role.MANAGER
+                if not wanted or self.manager_role is not None or self._log_is_lost:
+                    return
+                try:
+                    await self._enter_raft()
+                except (JoinError, ListenError, SecurityError, *DISK_ERRORS) as error:
+                    if self._problems.get("manager") != str(error):
+                        log.warning("not among the managers yet: %s", error)
+                    self._problems["manager"] = str(error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _RETRY_MAX_S)
+
+    async def _enter_raft(self) -> None:
+        if not self.state.raft_id:
+            addresses = self._own_addresses()
+            # Before others count on this node: can it do its part at all?
+            await asyncio.to_thread(check_free, addresses)
+            await asyncio.to_thread(RaftDisk.begin, self.folder.raft)
+            answer = await join_raft(self.bundle, self._other_managers(), addresses)
             self._known_members = list(answer.members)
             self.state = self.folder.change(raft_id=answer.raft_id)
-            self.problem = ""
-            return answer.raft_id
-        log.warning("%s", self.problem)
-        self._spawn(self._try_manager_again())
-        return None
+        await self._start_manager()
 
-    async def _try_manager_again(self) -> None:
-        await asyncio.sleep(_RETRY_S)
-        async with self._changing:
-            wanted = self.is_member and self.bundle.identity.role is Role.MANAGER
-            if wanted and self.manager_role is None:
-                await self._start_manager()
+    def _forget_raft(self) -> None:
+        self.folder.forget_raft()
+        self.state = self.folder.load()
+        self._known_members = []
+        self._log_is_lost = False
+        self._problems.pop("manager", None)
+        self._is_up.clear()
 
     def _start_agent(self) -> None:
-        addresses = self._addresses(self.state.listen_addr, self.state.advertise_addr)
+        addresses = self._own_addresses()
         config: dict[str, Any] = {
             "state_dir": str(self.folder.worker),
             "certificate_dir": str(self.config.state_dir),
@@ -228,21 +361,35 @@ class Node:
                 return own
         return list(self.state.managers)
 
-    async def _stop_parts(self, *, stop_tasks: bool) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._agent is not None:
-            await self._agent.stop(stop_tasks=stop_tasks)
-            self._agent = None
-        if self.manager_role is not None:
-            role, self.manager_role = self.manager_role, None
-            await role.stop()
+    def _other_managers(self) -> list[str]:
+        own = self._own_addresses().node_address
+        return [address for address in self._manager_addresses() if address != own]
 
-    async def _undo_join(self) -> None:
-        """A join that failed halfway leaves nothing behind."""
+    async def _cancel_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stop_parts(self, *, stop_tasks: bool) -> None:
+        agent, self._agent = self._agent, None
+        role, self.manager_role = self.manager_role, None
+        self._problems.clear()
+        self._log_is_lost = False
+        self._is_up.clear()
+        if agent is not None and stop_tasks:
+            # What it has to say of them still goes through this manager.
+            await agent.stop(stop_tasks=True)
+            agent = None
+        await asyncio.gather(
+            agent.stop() if agent is not None else _nothing(),
+            role.stop() if role is not None else _nothing(),
+        )
+
+    async def _undo(self) -> None:
+        """An init or join that failed halfway leaves nothing behind."""
+        await self._cancel_tasks()
         await self._stop_parts(stop_tasks=True)
-        self.keys.remove()
         self.folder.forget_all()
         self.state, self._bundle = NodeState(), None
 
@@ -253,17 +400,35 @@ class Node:
             case "runtime":
                 self.runtime = str(event.get("name", ""))
                 self.runtime_reason = str(event.get("reason", ""))
+                self._problems.pop("agent", None)
                 log.info("runtime %s: %s", self.runtime, self.runtime_reason)
+            case "failed":
+                self.runtime, self.runtime_reason = "", str(event.get("reason", ""))
+                self._problems["agent"] = self.runtime_reason
             case "role":
                 self._spawn(self._change_role(str(event.get("role", ""))))
             case "no_session":
-                self.problem = str(event.get("reason", ""))
+                self._problems["agent"] = str(event.get("reason", ""))
             case "session":
-                self.problem = ""
+                self._problems.pop("agent", None)
+                self._remember_manager(str(event.get("manager", "")))
             case "warning":
                 log.warning("%s", event.get("message"))
             case _:
                 pass
+
+    def _remember_manager(self, address: str) -> None:
+        """A worker's list of managers is as old as its join: the one that serves it is alive."""
+        known = self.state.managers
+        if self.manager_role is None and address and known[:1] != (address,):
+            others = (other for other in known if other != address)
+            self._set_managers((address, *others)[:_MANAGERS_REMEMBERED])
+
+    def _set_managers(self, addresses: tuple[str, ...]) -> None:
+        try:
+            self.state = self.folder.change(managers=addresses)
+        except (StateError, *DISK_ERRORS) as error:
+            log.warning("%s", error)
 
     async def _change_role(self, role: str) -> None:
         """The managers gave this node another role: get the certificate, then live it."""
@@ -272,41 +437,39 @@ class Node:
                 return
             try:
                 await self._renew()
-            except (JoinError, SecurityError) as error:
+            except (JoinError, SecurityError, *DISK_ERRORS) as error:
                 log.warning("%s", error)
                 return
-            if self.bundle.identity.role is Role.MANAGER and self.manager_role is None:
+            if self.bundle.identity.role is Role.MANAGER:
                 log.info("promoted to manager")
-                await self._start_manager()
-            elif self.bundle.identity.role is Role.WORKER and self.manager_role is not None:
+                self._bring_up()
+            else:
                 log.info("demoted to worker")
                 await self._stop_manager()
 
     async def _stop_manager(self) -> None:
-        managers = [
-            address
-            for address in self._manager_addresses()
-            if address
-            != self._addresses(self.state.listen_addr, self.state.advertise_addr).node_address
-        ]
+        managers = self._other_managers()
         if self.manager_role is not None:
             role, self.manager_role = self.manager_role, None
             await role.stop(resign=False)
-        self.folder.forget_raft()
-        self.state = self.folder.change(managers=tuple(managers) or self.state.managers)
+        self._forget_raft()
+        self._set_managers(tuple(managers) or self.state.managers)
         if self._agent is not None:
             self._agent.set_managers(list(self.state.managers))
 
-    def _raft_let_go(self, reason: str) -> None:
+    def _raft_let_go(self, role: ManagerRole, reason: str) -> None:
         """Removed from the group. The certificate follows when the managers say so."""
-        log.warning("%s", reason)
-        self._spawn(self._after_removal())
+        self._spawn(self._after_removal(role, reason))
 
-    async def _after_removal(self) -> None:
+    async def _after_removal(self, role: ManagerRole, reason: str) -> None:
         async with self._changing:
-            if self.manager_role is not None:
-                await self._stop_manager()
+            if self.manager_role is not role:
+                return
+            log.warning("%s", reason)
+            await self._stop_manager()
         await self._change_role("worker")
+        # Let go for its silence, or not demoted in full yet: then it is refused for a while.
+        self._bring_up()
 
     async def _renew_in_time(self) -> None:
         """Somewhere between 50 and 80 % of the certificate's life (Docker Swarm's rule)."""
@@ -317,14 +480,19 @@ class Node:
             try:
                 async with self._changing:
                     await self._renew()
-            except (JoinError, SecurityError) as error:
+            except (JoinError, SecurityError, *DISK_ERRORS) as error:
                 log.warning("%s", error)
                 await asyncio.sleep(60)
 
     async def _renew(self) -> None:
-        bundle = await renew_certificate(self.bundle, self._manager_addresses())
+        # This node's own part in the group may be what has just come to its end.
+        managers = self._other_managers()
+        if self.manager_role is not None:
+            managers.append(self._own_addresses().node_address)
+        bundle = await renew_certificate(self.bundle, managers)
         self.keys.save(bundle, now=datetime.now(UTC))
         self._bundle = bundle
+        self._problems.pop("certificate", None)
         if self._agent is not None:
             self._agent.renewed()
         if self.manager_role is not None:
@@ -338,11 +506,14 @@ class Node:
                 continue
             known = tuple(self.manager_role.manager_addresses())
             if known and set(known) != set(self.state.managers):
-                self.state = self.folder.change(managers=known)
+                self._set_managers(known)
                 if self._agent is not None:
                     self._agent.set_managers(list(known))
 
     # Small
+
+    def _own_addresses(self) -> Addresses:
+        return self._addresses(self.state.listen_addr, self.state.advertise_addr)
 
     def _addresses(self, listen: str, advertise: str) -> Addresses:
         return resolve(listen or self.config.listen_addr, advertise or self.config.advertise_addr)
@@ -354,13 +525,25 @@ class Node:
                 "and join another one."
             )
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
+        return task
 
     def _task_done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            self.problem = str(task.exception())
             log.error("%s", task.exception(), exc_info=task.exception())
+
+
+async def _nothing() -> None:
+    """For a part that this node does not have."""
+
+
+def _why_not_free(addresses: Addresses) -> str:
+    try:
+        check_free(addresses)
+    except ListenError as error:
+        return str(error)
+    return ""

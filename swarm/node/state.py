@@ -11,6 +11,10 @@ from pathlib import Path
 from swarm.disk import write_durably
 
 
+class StateError(Exception):
+    """The state folder can't be used: one line, with the way out."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeState:
     cluster_id: str = ""
@@ -36,14 +40,26 @@ class StateFolder:
     def worker(self) -> Path:
         return self.folder / "worker"
 
+    @property
+    def has_log(self) -> bool:
+        """Whether Raft's log is there, if only with nothing in it."""
+        return any((self.raft / "wal").glob("*.wal"))
+
     def load(self) -> NodeState:
-        """An empty state where there is none: the node is in no cluster."""
+        """An empty state where there is none: the node is in no cluster. StateError."""
         try:
             content = json.loads(self._path.read_text())
+            content["managers"] = tuple(content.get("managers", ()))
+            return NodeState(**content)
         except FileNotFoundError:
             return NodeState()
-        content["managers"] = tuple(content.get("managers", ()))
-        return NodeState(**content)
+        except OSError as error:
+            raise StateError(f"{self._path} can't be read: {error.strerror or error}") from None
+        except (ValueError, TypeError, AttributeError):
+            raise StateError(
+                f"{self._path} is damaged: restore it from a backup, or move {self.folder} away, "
+                "start swarmd again and join the swarm anew"
+            ) from None
 
     def save(self, state: NodeState) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -14,3 +14,7 @@ class AccessDenied(SecurityError):  # noqa: N818 - the field's term, as in PERMI
 
 class WrongKeyError(SecurityError):
     """The text was sealed with a key, or in a format, that is not known here."""
+
+
+class Unreachable(SecurityError):  # noqa: N818 - the field's term
+    """Nobody there, or nobody who speaks TLS: another address may do better."""

@@ -17,7 +17,7 @@ import grpc.aio
 
 from swarm.security import certificates, tokens
 from swarm.security.certificates import KeyPair
-from swarm.security.errors import SecurityError
+from swarm.security.errors import SecurityError, Unreachable
 from swarm.security.node_keys import NodeBundle
 from swarm.security.roles import Role
 from swarm.security.tokens import JoinToken
@@ -128,7 +128,7 @@ def presented_certificate(host: str, port: int, *, timeout: float) -> bytes:
         timeout: seconds for connecting, and for each step of the handshake.
 
     Raises:
-        SecurityError: nobody listens there, or it does not speak TLS.
+        Unreachable: nobody listens there, or it does not speak TLS.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -141,12 +141,12 @@ def presented_certificate(host: str, port: int, *, timeout: float) -> bytes:
         ):
             der = secured.getpeercert(binary_form=True)
     except ssl.SSLError as error:
-        raise SecurityError(
+        raise Unreachable(
             f"{host}:{port} does not answer as a swarm manager ({error.reason or error}): "
             "check the address and port"
         ) from error
     except OSError as error:
-        raise SecurityError(
+        raise Unreachable(
             f"{host}:{port} can't be reached ({error.strerror or error}): check the address, "
             "that swarmd runs there as a manager, and firewalls in between"
         ) from error

@@ -316,8 +316,12 @@ def main() -> int:
     allow_many_connections()
     try:
         asyncio.run(_run(arguments.config))
-    except (ConfigError, RuntimeFailed, DatabaseError, SecurityError, OSError) as error:
+    except ConfigError as error:
         sys.stderr.write(f"the agent cannot start: {error}\n")
+        return 1
+    except (RuntimeFailed, DatabaseError, SecurityError, OSError) as error:
+        # swarmd shows it to its users, and tries again.
+        _write_line(json.dumps({"event": "failed", "reason": str(error)}))
         return 1
     return 0
 

@@ -26,7 +26,7 @@ from swarm.api.v1 import dispatcher_pb2 as swarm_dot_api_dot_v1_dot_dispatcher__
 from swarm.api.v1 import node_pb2 as swarm_dot_api_dot_v1_dot_node__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17swarm/api/v1/join.proto\x12\x0cswarm.api.v1\x1a\x1dswarm/api/v1/dispatcher.proto\x1a\x17swarm/api/v1/node.proto\"\x18\n\x16RootCertificateRequest\"2\n\x17RootCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\"\xaf\x01\n\x12JoinClusterRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\x0c\x12\x32\n\x0b\x64\x65scription\x18\x03 \x01(\x0b\x32\x1d.swarm.api.v1.NodeDescription\x12\x34\n\x0c\x61vailability\x18\x04 \x01(\x0e\x32\x1e.swarm.api.v1.NodeAvailability\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\"\xc7\x01\n\x13JoinClusterResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12$\n\x04role\x18\x03 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x04 \x01(\x0c\x12\x1c\n\x14root_certificate_pem\x18\x05 \x01(\x0c\x12.\n\x08managers\x18\x06 \x03(\x0b\x32\x1c.swarm.api.v1.ManagerAddress\"*\n\x17RenewCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"w\n\x18RenewCertificateResponse\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x02 \x01(\x0c\x12\x1c\n\x14root_certificate_pem\x18\x03 \x01(\x0c\x32\xbd\x01\n\x04Join\x12\x61\n\x12GetRootCertificate\x12$.swarm.api.v1.RootCertificateRequest\x1a%.swarm.api.v1.RootCertificateResponse\x12R\n\x0bJoinCluster\x12 .swarm.api.v1.JoinClusterRequest\x1a!.swarm.api.v1.JoinClusterResponse2q\n\x0c\x43\x65rtificates\x12\x61\n\x10RenewCertificate\x12%.swarm.api.v1.RenewCertificateRequest\x1a&.swarm.api.v1.RenewCertificateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17swarm/api/v1/join.proto\x12\x0cswarm.api.v1\x1a\x1dswarm/api/v1/dispatcher.proto\x1a\x17swarm/api/v1/node.proto\"\x18\n\x16RootCertificateRequest\"2\n\x17RootCertificateResponse\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\"\xc6\x01\n\x12JoinClusterRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\x0c\x12\x32\n\x0b\x64\x65scription\x18\x03 \x01(\x0b\x32\x1d.swarm.api.v1.NodeDescription\x12\x34\n\x0c\x61vailability\x18\x04 \x01(\x0e\x32\x1e.swarm.api.v1.NodeAvailability\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x15\n\rcannot_manage\x18\x06 \x01(\t\"\xc7\x01\n\x13JoinClusterResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12$\n\x04role\x18\x03 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x04 \x01(\x0c\x12\x1c\n\x14root_certificate_pem\x18\x05 \x01(\x0c\x12.\n\x08managers\x18\x06 \x03(\x0b\x32\x1c.swarm.api.v1.ManagerAddress\"*\n\x17RenewCertificateRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\x0c\"w\n\x18RenewCertificateResponse\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x02 \x01(\x0c\x12\x1c\n\x14root_certificate_pem\x18\x03 \x01(\x0c\x32\xbd\x01\n\x04Join\x12\x61\n\x12GetRootCertificate\x12$.swarm.api.v1.RootCertificateRequest\x1a%.swarm.api.v1.RootCertificateResponse\x12R\n\x0bJoinCluster\x12 .swarm.api.v1.JoinClusterRequest\x1a!.swarm.api.v1.JoinClusterResponse2q\n\x0c\x43\x65rtificates\x12\x61\n\x10RenewCertificate\x12%.swarm.api.v1.RenewCertificateRequest\x1a&.swarm.api.v1.RenewCertificateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,15 +38,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROOTCERTIFICATERESPONSE']._serialized_start=123
   _globals['_ROOTCERTIFICATERESPONSE']._serialized_end=173
   _globals['_JOINCLUSTERREQUEST']._serialized_start=176
-  _globals['_JOINCLUSTERREQUEST']._serialized_end=351
-  _globals['_JOINCLUSTERRESPONSE']._serialized_start=354
-  _globals['_JOINCLUSTERRESPONSE']._serialized_end=553
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=555
-  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=597
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=599
-  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=718
-  _globals['_JOIN']._serialized_start=721
-  _globals['_JOIN']._serialized_end=910
-  _globals['_CERTIFICATES']._serialized_start=912
-  _globals['_CERTIFICATES']._serialized_end=1025
+  _globals['_JOINCLUSTERREQUEST']._serialized_end=374
+  _globals['_JOINCLUSTERRESPONSE']._serialized_start=377
+  _globals['_JOINCLUSTERRESPONSE']._serialized_end=576
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=578
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=620
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=622
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=741
+  _globals['_JOIN']._serialized_start=744
+  _globals['_JOIN']._serialized_end=933
+  _globals['_CERTIFICATES']._serialized_start=935
+  _globals['_CERTIFICATES']._serialized_end=1048
 # @@protoc_insertion_point(module_scope)

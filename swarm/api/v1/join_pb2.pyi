@@ -67,6 +67,7 @@ class JoinClusterRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     AVAILABILITY_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    CANNOT_MANAGE_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The secret of the token chooses the role."""
     csr_pem: _builtins.bytes
@@ -74,6 +75,10 @@ class JoinClusterRequest(_message.Message):
     availability: _node_pb2.NodeAvailability.ValueType
     address: _builtins.str
     """HOST of the node, as others reach it."""
+    cannot_manage: _builtins.str
+    """Why this machine can't be a manager now, in a line: then a manager's token is refused and
+    nothing changes. Empty where it can.
+    """
     @_builtins.property
     def description(self) -> _node_pb2.NodeDescription: ...
     def __init__(
@@ -84,10 +89,11 @@ class JoinClusterRequest(_message.Message):
         description: _node_pb2.NodeDescription | None = ...,
         availability: _node_pb2.NodeAvailability.ValueType = ...,
         address: _builtins.str = ...,
+        cannot_manage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["description", b"description"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "availability", b"availability", "csr_pem", b"csr_pem", "description", b"description", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "availability", b"availability", "cannot_manage", b"cannot_manage", "csr_pem", b"csr_pem", "description", b"description", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,6 +31,7 @@ class Forwarding:
         self.manager = manager
         self._open_channel = open_channel
         self._channel: tuple[str, grpc.aio.Channel] | None = None
+        self._is_old = False
 
     async def on_leader(
         self,
@@ -76,13 +77,17 @@ class Forwarding:
             raise
 
     async def _channel_to(self, address: str) -> grpc.aio.Channel:
-        if self._channel is None or self._channel[0] != address:
-            await self.reconnect()
+        if self._channel is None or self._channel[0] != address or self._is_old:
+            await self.close()
             self._channel = (address, self._open_channel(address))
+            self._is_old = False
         return self._channel[1]
 
-    async def reconnect(self) -> None:
-        """Drop the connection: the leader or this node's certificate changed."""
+    def reconnect(self) -> None:
+        """This node's certificate changed: the next request goes over a new connection."""
+        self._is_old = True
+
+    async def close(self) -> None:
         if self._channel is not None:
             channel, self._channel = self._channel[1], None
             await channel.close()

@@ -90,9 +90,14 @@ class JoinApi(ControlRequests, JoinServicer):
     async def _join(self, request: JoinClusterRequest) -> JoinClusterResponse:
         cluster = self._cluster()
         role = _role_of_token(request.token, cluster)
+        if role == NODE_ROLE_MANAGER and request.cannot_manage:
+            raise InvalidRequest(request.cannot_manage, ErrorCode.FAILED_PRECONDITION)
         node_id = node_id_of(request.csr_pem)
-        if self.manager.store.node(node_id) is None:
+        known = self.manager.store.node(node_id)
+        if known is None:
             await self.commit("", lambda: self._node(request, node_id, role))
+        elif known.role != role:
+            raise _known_otherwise(known)
         certificate = issue(cluster, request.csr_pem, node_id, role)
         log.info("node %s (%s) joined", node_id, request.description.hostname)
         return JoinClusterResponse(
@@ -165,6 +170,16 @@ def manager_addresses(view: View) -> list[ManagerAddress]:
         for m in view.members()
         if not m.removed and not m.learner
     ]
+
+
+def _known_otherwise(node: Node) -> InvalidRequest:
+    """Its join was cut off, and the token is of another role this time."""
+    name = "manager" if node.role == NODE_ROLE_MANAGER else "worker"
+    return InvalidRequest(
+        f"this machine is in the swarm already, as {name} {node.id}: use a {name}'s token, "
+        f"or remove it there first (swarmctl node rm {node.id})",
+        ErrorCode.FAILED_PRECONDITION,
+    )
 
 
 def _role_of_token(token: str, cluster: Cluster) -> NodeRole.ValueType:

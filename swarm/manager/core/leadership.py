@@ -75,7 +75,7 @@ class Leadership:
         refused = None
         if node is None:
             refused = "this node is not in the swarm"
-        elif node.role != NODE_ROLE_MANAGER:
+        elif node.role != NODE_ROLE_MANAGER or node.spec.role != NODE_ROLE_MANAGER:
             refused = "this node is not a manager: promote it first with `swarmctl node promote`"
         else:
             refused = self.consensus.propose_conf_change(_add_learner(event, now_ns))
