@@ -187,7 +187,7 @@ def failover(runtime: str, folder: str | None) -> None:
 
 
 def _on_nodes(
-    act: Callable[[LocalCluster, list[str]], object],
+    act: Callable[[LocalCluster, list[str]], list[str] | None],
     nodes: tuple[str, ...],
     folder: str | None,
     *,
@@ -202,7 +202,7 @@ def _on_nodes(
         with record.locked(cluster.folder):
             names = list(dict.fromkeys(nodes)) or _all_names(cluster, running=running)
             done = act(cluster, names)
-    for name in done if isinstance(done, list) else names:  # pyright: ignore[reportUnknownVariableType]
+    for name in names if done is None else done:
         click.echo(name)
 
 
@@ -240,5 +240,5 @@ class _ended_in_order:  # noqa: N801
         signal.signal(signal.SIGTERM, self._before)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt

@@ -8,7 +8,6 @@ found out by binding to it.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import ipaddress
 import socket
@@ -25,7 +24,10 @@ NODES_MAX = 200
 _BLOCKS = 254 * 256  # 127.1.0.0/24 and up: 127.0.*.* is used by machines' own names
 _TRIES = 64
 _CLAIM_HOST = 254
-_CLAIM_PORT = JOIN_PORT - 1
+# An address of no cluster's: what is taken on it is taken on all, by somebody who listens on
+# 0.0.0.0, as Docker Swarm does.
+_PROBE_HOST = "127.0.254.254"
+_JOIN_PORTS = (JOIN_PORT, *range(12377, 65000, 10000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +69,19 @@ def claim(folder: Path, nodes: int) -> Claim:
     (macOS), ports on one address. Raises LocalError."""
     if nodes > NODES_MAX:
         raise LocalError(f"{nodes} nodes: a local cluster takes at most {NODES_MAX}")
+    try:
+        _hold(_PROBE_HOST, 0).close()
+    except OSError:
+        return _claim_ports(nodes)
+    port = next((port for port in _JOIN_PORTS if _are_free(_PROBE_HOST, port)), JOIN_PORT)
     for block in _candidates(folder):
         try:
-            held = _hold(_host(block, _CLAIM_HOST), _CLAIM_PORT)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                continue
-            return _claim_ports(nodes)
-        if _is_free(_host(block, 1), JOIN_PORT):
+            held = _hold(_host(block, _CLAIM_HOST), port)
+        except OSError:
+            continue
+        if _are_free(_host(block, 1), port):
             hosts = [_host(block, number) for number in range(1, nodes + 1)]
-            return Claim(block, [ListenAddress(host, JOIN_PORT) for host in hosts], [held])
+            return Claim(block, [ListenAddress(host, port) for host in hosts], [held])
         held.close()
     raise LocalError(f"no block of addresses is free in 127.0.0.0/8 after {_TRIES} tries")
 
@@ -95,6 +100,7 @@ def _host(block: str, number: int) -> str:
 
 def _hold(host: str, port: int) -> socket.socket:
     held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ended connections don't count
     try:
         held.bind((host, port))
         held.listen(1)
@@ -104,9 +110,11 @@ def _hold(host: str, port: int) -> socket.socket:
     return held
 
 
-def _is_free(host: str, port: int) -> bool:
+def _are_free(host: str, port: int) -> bool:
+    """The port for joining and the next one, for nodes."""
     try:
         _hold(host, port).close()
+        _hold(host, port + 1).close()
     except OSError:
         return False
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -30,7 +30,7 @@ _LOG_LINES = 3
 
 
 @contextmanager
-def asking(cluster: LocalCluster) -> Iterator[Client]:
+def asking(cluster: LocalCluster) -> Generator[Client]:
     """A client of all the cluster's managers."""
     with Client(parse_endpoints(cluster.hosts)) as client:
         yield client

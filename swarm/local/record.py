@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,9 +83,9 @@ class LocalCluster:
 def load(folder: Path) -> LocalCluster:
     """LocalError where there is none."""
     try:
-        content = json.loads((folder / FILE).read_text())
+        content: dict[str, Any] = json.loads((folder / FILE).read_text())
         nodes = tuple(_node(values) for values in content.pop("nodes"))
-        return LocalCluster(**{**content, "folder": folder, "nodes": nodes})
+        return LocalCluster(folder=folder, nodes=nodes, **content)
     except (FileNotFoundError, NotADirectoryError):
         raise LocalError(
             f"there is no local cluster in {folder}: `swarmctl local up --dir {folder}` makes one"
@@ -100,13 +100,13 @@ def exists(folder: Path) -> bool:
 
 def save(cluster: LocalCluster) -> None:
     content = asdict(cluster)
-    del content["folder"]
+    del content["folder"]  # it is where the file is
     text = json.dumps(content, indent=2, default=str) + "\n"
     write_durably(cluster.folder / FILE, text.encode(), mode=0o600)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Generator[None]:
     """One verb at a time changes a cluster. The folder must be there. LocalError."""
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while (handle := _try_lock(folder)) is None:
@@ -134,5 +134,5 @@ def _try_lock(folder: Path) -> IO[str] | None:
 
 
 def _node(values: dict[str, Any]) -> LocalNode:
-    paths = {name: Path(values[name]) for name in ("state_dir", "socket")}
-    return LocalNode(**{**values, **paths})
+    state_dir, socket = Path(values.pop("state_dir")), Path(values.pop("socket"))
+    return LocalNode(state_dir=state_dir, socket=socket, **values)
