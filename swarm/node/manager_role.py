@@ -26,7 +26,12 @@ from swarm.manager.manager import Manager
 from swarm.manager.raft_disk import RaftDisk
 from swarm.node.addresses import Addresses
 from swarm.node.config import NodeConfig
-from swarm.node.listeners import CHANNEL_OPTIONS, serve_join_port, serve_node_port
+from swarm.node.listeners import (
+    CHANNEL_OPTIONS,
+    check_free,
+    serve_join_port,
+    serve_node_port,
+)
 from swarm.node.state import StateFolder
 from swarm.security.node_keys import NodeBundle
 from swarm.security.roles import Caller
@@ -77,6 +82,7 @@ class ManagerRole:
         """ListenError, and then it is closed. `known_members`: whom to answer before the log says
         who is who."""
         try:
+            await asyncio.to_thread(check_free, self._addresses)
             await self._listen()
         except BaseException:
             await self.close()

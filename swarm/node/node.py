@@ -25,7 +25,14 @@ from swarm.node.joining import JoinError, addresses_of, join_cluster, join_raft,
 from swarm.node.listeners import ListenError, check_free
 from swarm.node.manager_role import ManagerRole
 from swarm.node.state import NodeState, StateError, StateFolder
-from swarm.security.certificates import Request, check_validity, create_request, renewal_time
+from swarm.security.certificates import (
+    Request,
+    check_pair,
+    check_validity,
+    create_request,
+    load_certificates,
+    renewal_time,
+)
 from swarm.security.errors import SecurityError
 from swarm.security.node_keys import NodeBundle, NodeKeys
 from swarm.security.roles import Role
@@ -224,13 +231,25 @@ class Node:
                 "certificates: restore it, or move that folder away, start swarmd again and join "
                 "the swarm anew"
             )
-        bundle = self.keys.load()
+        bundle = self._checked(self.keys.load())
         try:
             check_validity(bundle.certificate_pem, now=datetime.now(UTC))
         except SecurityError as error:
             self._problems["certificate"] = str(error)
             log.error("%s", error)
         await self._become(self.state, bundle)
+
+    def _checked(self, bundle: NodeBundle) -> NodeBundle:
+        try:
+            check_pair(bundle.certificate_pem, bundle.key_pem)
+            load_certificates(bundle.root_pem)
+            if bundle.identity.node_id != self.state.node_id:
+                raise SecurityError("it is another node's")
+        except SecurityError as error:
+            raise StateError(
+                f"the certificate in {self.folder.folder}/certificates can't be used: {error}"
+            ) from None
+        return bundle
 
     async def stop(self) -> None:
         """End the daemon; tasks go on."""
