@@ -19,15 +19,17 @@ the entries after it. One that restarts fills its storage with its snapshot, ent
 HardState, and gives `Config.applied`. Ids are never used twice: a node that lost its disk has
 forgotten its votes, and must come back as somebody else.
 
+The election timeout is `election_tick + rng.randrange(election_tick)` ticks, drawn anew at every
+change of role or term: a test that needs an exact one gives an rng that answers so.
+
 Driving it, one step after the other
 ------------------------------------
 ::
 
     while node.has_ready():
         ready = node.ready()
-        send(ready.messages)
         save(ready.snapshot, ready.entries, ready.hard_state)     # fsync
-        send(ready.messages_after_append)
+        send(ready.messages)
         restore(ready.snapshot)
         apply(ready.committed_entries)
         node.advance(ready)
@@ -36,8 +38,9 @@ with `node.tick()`, `node.step(message)` and `node.propose(data)` called in betw
 
 The order of work in a Ready
 ----------------------------
-1. `messages` go at any time. A leader's appends so travel while its own disk still writes
-   (Raft dissertation, 10.2.1).
+1. `messages` go at any time with `Config.async_storage_writes`: a leader's appends so travel while
+   its own disk still writes (Raft dissertation, 10.2.1). Without it `messages` are all there are,
+   and go after the write.
 2. `snapshot`, `entries`, `hard_state` are written in this order, and Readys in theirs. `entries`
    replace whatever the log holds from their first index on. The write must be durable where
    `must_sync` says so, and whenever there is a snapshot; a new commit index alone may be lost.

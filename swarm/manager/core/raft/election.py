@@ -160,10 +160,11 @@ def handle_vote_response(raft: Raft, message: Message) -> None:
 
 def _lead(raft: Raft) -> None:
     raft.become_leader()
+    # There may be a configuration change somewhere in the log that was inherited; looking for it
+    # could cost much. So the next one waits until all of that is applied. It need not wait for
+    # this term's own first entry (Ongaro, raft-dev 2015, asks for that): here a change is in force
+    # once applied, so nobody can win with one that isn't committed.
+    raft.pending_conf_index = raft.log.last_index()
     # An entry of the own term: only with it can anything before it be committed (Raft, 8).
     append_entries(raft, [Entry()])
-    # There may be a configuration change somewhere in the uncommitted tail; looking for it could
-    # cost much. So the next one waits for all of it, and for this entry: a change on top of an
-    # unknown one could make two majorities (Ongaro, raft-dev 2015).
-    raft.pending_conf_index = raft.log.last_index()
     broadcast_append(raft)

@@ -20,11 +20,12 @@ from swarm.api.v1.raft_pb2 import (
     Message,
     Snapshot,
 )
+from swarm.manager.core.raft.config import ReadOnlyOption
 from swarm.manager.core.raft.election import Campaign, handle_vote_response, start_campaign
 from swarm.manager.core.raft.errors import ProposalDropped
 from swarm.manager.core.raft.membership import begin_restore
 from swarm.manager.core.raft.raft import NOBODY, Raft
-from swarm.manager.core.raft.ready import ReadState
+from swarm.manager.core.raft.ready import ReadState, Role
 
 
 def step_candidate(raft: Raft, message: Message) -> None:
@@ -59,6 +60,16 @@ def step_follower(raft: Raft, message: Message) -> None:
     elif kind == MSG_TIMEOUT_NOW:
         # No pre-vote: the leader itself asks for it.
         start_campaign(raft, Campaign.TRANSFER)
+
+
+def forget_leader(raft: Raft) -> None:
+    """Follow nobody, in the same term and with the same vote, until a leader is heard of again.
+
+    Not where reads are answered on a lease: the leader's lease is this node's word not to help
+    anybody else.
+    """
+    if raft.role is Role.FOLLOWER and raft.config.read_only is ReadOnlyOption.SAFE:
+        raft.lead = NOBODY
 
 
 def _forward(raft: Raft, message: Message) -> None:

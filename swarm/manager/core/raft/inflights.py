@@ -41,7 +41,19 @@ class Inflights:
         """How many messages are on their way."""
         return len(self._window)
 
+    def clone(self) -> Inflights:
+        """A copy that changes by itself."""
+        copied = Inflights(self.size, self.max_bytes)
+        copied._window.extend(self._window)
+        copied._bytes = self._bytes
+        return copied
+
     def reset(self) -> None:
         """Forget everything."""
         self._window.clear()
         self._bytes = 0
+
+
+def default_inflights() -> Inflights:
+    """An empty window of etcd's default size."""
+    return Inflights(256)

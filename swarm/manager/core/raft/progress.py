@@ -6,7 +6,7 @@ import copy
 import enum
 from dataclasses import dataclass, field
 
-from swarm.manager.core.raft.inflights import Inflights
+from swarm.manager.core.raft.inflights import Inflights, default_inflights
 
 
 class ProgressState(enum.Enum):
@@ -18,10 +18,6 @@ class ProgressState(enum.Enum):
     """Pipelined: the next entries go before the former are acknowledged."""
     SNAPSHOT = "snapshot"
     """Nothing is sent until the snapshot on its way has arrived or failed."""
-
-
-def _default_inflights() -> Inflights:
-    return Inflights(256)
 
 
 @dataclass(slots=True)
@@ -40,7 +36,7 @@ class Progress:
     recent_active: bool = False
     is_learner: bool = False
     paused: bool = False
-    inflights: Inflights = field(default_factory=_default_inflights)
+    inflights: Inflights = field(default_factory=default_inflights)
     sent_commit: int = 0
 
     def become_probe(self) -> None:

@@ -7,10 +7,20 @@ nor messages.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
+
+Acked = Mapping[int, int] | Callable[[int], int | None]
+"""What voters have acknowledged: a mapping, or a function that gives a voter's index or None."""
 
 UNBOUNDED = 2**64 - 1
 """The committed index of a configuration without voters: it holds nothing back."""
+
+
+def _as_function(acked: Acked) -> Callable[[int], int | None]:
+    if isinstance(acked, Mapping):
+        return cast("Mapping[int, int]", acked).get
+    return acked
 
 
 class VoteResult(enum.Enum):
@@ -26,14 +36,15 @@ class MajorityConfig(frozenset[int]):
 
     __slots__ = ()
 
-    def committed_index(self, acked: Mapping[int, int]) -> int:
+    def committed_index(self, acked: Acked) -> int:
         """The largest index that a majority has acknowledged; who is missing in `acked` is at 0.
 
         UNBOUNDED without voters, so that the empty half of a joint configuration never decides.
         """
         if not self:
             return UNBOUNDED
-        indexes = sorted([acked.get(voter, 0) for voter in self], reverse=True)
+        acked_index = _as_function(acked)
+        indexes = sorted([acked_index(voter) or 0 for voter in self], reverse=True)
         return indexes[len(indexes) // 2]
 
     def vote_result(self, votes: Mapping[int, bool]) -> VoteResult:
@@ -77,7 +88,7 @@ class JointConfig:
         """Everybody who votes in either half."""
         return self.incoming | self.outgoing if self.outgoing else self.incoming
 
-    def committed_index(self, acked: Mapping[int, int]) -> int:
+    def committed_index(self, acked: Acked) -> int:
         """The largest index that both halves have committed."""
         committed = self.incoming.committed_index(acked)
         return min(committed, self.outgoing.committed_index(acked)) if self.outgoing else committed

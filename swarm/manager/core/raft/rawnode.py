@@ -32,6 +32,7 @@ from swarm.manager.core.raft.errors import (
     StepLocalMessage,
     StepPeerNotFound,
 )
+from swarm.manager.core.raft.follower import forget_leader
 from swarm.manager.core.raft.leader import peer_unreachable, snapshot_finished
 from swarm.manager.core.raft.membership import apply_conf_change, finish_restore
 from swarm.manager.core.raft.proposals import conf_change_obstacle, propose_leaving_joint
@@ -126,6 +127,14 @@ class RawNode:
             Message(type=MSG_TRANSFER_LEADER, from_=transferee, term=self.raft.term),
         )
 
+    def forget_leader(self) -> None:
+        """Take the leader for lost, though its lease still runs: vote for whoever asks next.
+
+        For a caller who knows better than the clock, say from a closed connection. Nothing happens
+        on a leader or a candidate, and with reads on a lease, where it would not be safe.
+        """
+        forget_leader(self.raft)
+
     def report_unreachable(self, peer: int) -> None:
         """Messages to the peer were dropped."""
         if self.raft.role is Role.LEADER:
@@ -169,9 +178,9 @@ class RawNode:
             committed_entries=raft.log.next_committed(allow_unstable=self._allow_unstable),
             messages=raft.messages,
         )
+        raft.read_states, raft.messages = [], []
         self._take_hard_state(ready)
         self._take_promises(ready)
-        raft.read_states, raft.messages = [], []
         unstable.hand_out(self._number)
         if ready.snapshot is not None:
             raft.log.accept_snapshot(ready.snapshot.index)
@@ -241,7 +250,9 @@ class RawNode:
 
     def _take_promises(self, ready: Ready) -> None:
         own: list[Message] = []
+        # One Ready at a time is written before anything is sent, so there one list is enough.
+        to_others = ready.messages if self._allow_unstable else ready.messages_after_append
         for message in self.raft.messages_after_append:
-            (own if message.to == self.raft.id else ready.messages_after_append).append(message)
+            (own if message.to == self.raft.id else to_others).append(message)
         self.raft.messages_after_append = []
         self._unwritten.append((ready.number, own))

@@ -66,9 +66,11 @@ class Ready:
     committed_entries: list[Entry] = field(default_factory=_no_entries)
     """To be applied, in order."""
     messages: list[Message] = field(default_factory=_no_messages)
-    """To be sent, before or beside the write."""
+    """To be sent: with async_storage_writes at any time, before or beside the write; without it
+    everything is here, and goes after the write."""
     messages_after_append: list[Message] = field(default_factory=_no_messages)
-    """To be sent once this Ready and all before it are durable: they promise what was written."""
+    """To be sent once this Ready and all before it are durable: they promise what was written.
+    Empty without async_storage_writes."""
     must_sync: bool = False
     """Entries, term or vote are new: the write must reach the disk. A new commit alone need not."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from swarm.api.v1.raft_pb2 import ConfState
+from swarm.manager.core.raft.inflights import Inflights, default_inflights
 from swarm.manager.core.raft.progress import ProgressState
 from swarm.manager.core.raft.raft import Raft
 from swarm.manager.core.raft.ready import Role
@@ -27,7 +28,11 @@ class BasicStatus:
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """A follower in the leader's eyes. `recent_active`: heard of within an election timeout."""
+    """A follower in the leader's eyes.
+
+    `recent_active`: heard of within an election timeout. `pending_snapshot`: index of the snapshot
+    that is on its way there, 0 when none is. `inflights` is a copy of the window.
+    """
 
     match: int
     next: int
@@ -35,6 +40,8 @@ class PeerStatus:
     recent_active: bool
     is_learner: bool
     paused: bool
+    pending_snapshot: int = 0
+    inflights: Inflights = field(default_factory=default_inflights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ def status(raft: Raft) -> Status:
                 recent_active=peer.recent_active,
                 is_learner=peer.is_learner,
                 paused=peer.is_paused(),
+                pending_snapshot=peer.pending_snapshot,
+                inflights=peer.inflights.clone(),
             )
             for node, peer in sorted(raft.tracker.progress.items())
         }

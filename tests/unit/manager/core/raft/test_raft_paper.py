@@ -188,7 +188,7 @@ class TestElections:
         assert (answer.type, answer.to, answer.reject) == (VOTE_RESP, candidate, rejected)
 
     def test_a_vote_waits_for_the_disk_an_answer_to_a_heartbeat_does_not(self):
-        node = node_with()
+        node = node_with(async_storage_writes=True)
         node.step(Message(type=VOTE, from_=2, to=1, term=1))
         ready = node.ready()
         assert ready.messages == []

@@ -76,6 +76,12 @@ def test_an_empty_or_equal_half_changes_nothing(config, acked):
     assert JointConfig(config, config).committed_index(acked) == alone
 
 
+@given(CONFIGS, CONFIGS, ACKS)
+def test_acknowledgements_may_come_from_a_function(incoming, outgoing, acked):
+    joint = JointConfig(incoming, outgoing)
+    assert joint.committed_index(acked.get) == joint.committed_index(acked)
+
+
 @given(CONFIGS.filter(bool), CONFIGS.filter(bool), ACKS, VOTES)
 def test_who_is_in_no_half_has_no_say(incoming, outgoing, acked, votes):
     joint = JointConfig(incoming, outgoing)

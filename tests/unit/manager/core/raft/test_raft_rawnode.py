@@ -329,19 +329,39 @@ class TestMembership:
         gone = leader.conf_change_obstacle(change((REMOVE, 1), (REMOVE, 2), (REMOVE, 3)))
         assert gone == "removed all voters"
 
-    def test_a_new_leader_waits_for_its_own_entry(self, make_group):
-        """Ongaro 2015: a change on top of an unapplied one could make two majorities."""
+    def test_a_new_leader_waits_for_what_it_inherited(self, make_group):
+        """It may hold a change: one on top of an unapplied one could make two majorities."""
         group = make_group([1, 2, 3])
-        group[1].node.campaign()
+        group.elect(1)
+        group[1].node.propose_conf_change(change((ADD, 4)))
+        inherited = group[1].raft.log.last_index()
         group.work(1)
         group.deliver()
         group.work(2, 3)
+        group.isolate(1)
         group.deliver()
-        leader = group[1]
-        assert leader.raft.role is Role.LEADER
-        assert "may wait at index 2" in leader.node.conf_change_obstacle(change((ADD, 4)))
+        leader = group[2]
+        leader.node.campaign()
+        while leader.raft.role is not Role.LEADER:
+            group.work(2, 3)
+            group.deliver()
+        obstacle = leader.node.conf_change_obstacle(change((ADD, 5)))
+        assert f"may wait at index {inherited}" in obstacle
         group.settle()
-        assert leader.node.conf_change_obstacle(change((ADD, 4))) is None
+        assert list(leader.conf_state.voters) == [1, 2, 3, 4]
+        assert leader.node.conf_change_obstacle(change((ADD, 5))) is None
+
+    def test_a_new_leader_with_everything_applied_changes_at_once(self, make_group):
+        group = make_group([1, 2, 3])
+        leader = group[1]
+        leader.node.campaign()
+        while leader.raft.role is not Role.LEADER:
+            group.work()
+            group.deliver()
+        assert leader.raft.log.applied == 1
+        leader.node.propose_conf_change(change((ADD, 4)))
+        group.settle()
+        assert list(leader.conf_state.voters) == [1, 2, 3, 4]
 
     def test_unchecked_when_the_caller_checks(self):
         node, _ = single(disable_conf_change_validation=True)
@@ -557,7 +577,7 @@ class TestSnapshots:
         storage.apply_snapshot(snapshot)
         node.advance(ready)
         assert (storage.last_index(), node.basic_status().applied) == (5, 5)
-        assert [m.index for m in ready.messages_after_append] == [5]
+        assert [m.index for m in ready.messages] == [5]
 
     def test_nobody_campaigns_while_one_is_being_written_or_applied(self):
         storage = bootstrapped([1, 2])

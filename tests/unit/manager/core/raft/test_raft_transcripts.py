@@ -52,6 +52,7 @@ from swarm.manager.core.raft import (
 
 STORIES = Path(__file__).parents[4] / "transcripts"
 REGENERATE = bool(os.environ.get("SWARM_REGENERATE"))
+PROMISES = {MessageType.MSG_APP_RESP, MessageType.MSG_VOTE_RESP, MessageType.MSG_PRE_VOTE_RESP}
 
 KINDS = {
     "v": CONF_CHANGE_ADD_NODE,
@@ -124,9 +125,14 @@ def describe_ready(ready: Ready) -> list[str]:
         lines.append(f"restore {describe_snapshot(ready.snapshot)}")
     lines += [f"append {describe_entry(entry)}" for entry in ready.entries]
     lines += [f"apply {describe_entry(entry)}" for entry in ready.committed_entries]
-    lines += [f"send {describe_message(message)}" for message in ready.messages]
-    lines += [f"promise {describe_message(message)}" for message in ready.messages_after_append]
+    # Without asynchronous writes both kinds are in one list, which goes after the write.
+    messages = [*ready.messages, *ready.messages_after_append]
+    lines += [f"{describe_kind(message)} {describe_message(message)}" for message in messages]
     return lines or ["nothing"]
+
+
+def describe_kind(message: Message) -> str:
+    return "promise" if message.type in PROMISES else "send"
 
 
 class StoryStorage(MemoryStorage):
@@ -261,6 +267,10 @@ class Story:
 
     def do_transfer(self, id_: str, to: str) -> list[str]:
         self._node(id_).transfer_leader(int(to))
+        return []
+
+    def do_forget_leader(self, id_: str) -> list[str]:
+        self._node(id_).forget_leader()
         return []
 
     def do_unreachable(self, id_: str, peer: str) -> list[str]:
