@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 import signal
@@ -15,8 +16,9 @@ from pathlib import Path
 from swarm.local import addresses, members, partition, processes, record, tasks
 from swarm.local.errors import LocalError
 from swarm.local.record import MANAGER, WORKER, LocalCluster, LocalNode
+from swarm.worker.runtime import powercut
 from swarm.worker.runtime.port import Identity, RuntimeFailed
-from swarm.worker.runtime.select import RuntimeConfig, choose
+from swarm.worker.runtime.select import Choice, RuntimeConfig, choose
 
 Say = Callable[[str], None]
 
@@ -24,6 +26,7 @@ _DAEMON_TIMEOUT_S = 30.0
 _READY_TIMEOUT_S = 90.0
 _SOCKET_BYTES_MAX = 100
 _SOCKET = "swarmd.sock"
+_PROBE = "probe"
 _SHARED = (
     "This machine has no addresses in 127.0.0.0/8 to give to nodes, so they share 127.0.0.1 and "
     "differ in ports: a published port answers on one node only, and partition can't be had."
@@ -43,13 +46,19 @@ def up(folder: Path, managers: int, workers: int, runtime: str, say: Say) -> Loc
     leaves nothing. LocalError, CliError, RuntimeFailed."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with record.locked(folder):
-        if record.exists(folder):
-            _remove_unfinished(folder)
+        _remove_unfinished(folder)
         try:
             return _up(folder, managers, workers, runtime, say)
         except BaseException:
             _remove_everything(folder)
             raise
+
+
+def clear(folder: Path) -> None:
+    """Whatever is there goes; nothing there is no error. LocalError as of `down`."""
+    if folder.is_dir():
+        with record.locked(folder):
+            _remove_everything(folder)
 
 
 def _up(folder: Path, managers: int, workers: int, runtime: str, say: Say) -> LocalCluster:
@@ -74,22 +83,38 @@ def _up(folder: Path, managers: int, workers: int, runtime: str, say: Say) -> Lo
     return cluster
 
 
+def works(folder: Path, runtime: str) -> bool:
+    """Whether a container of this runtime just ran here."""
+    try:
+        _probe(folder, runtime)
+    except RuntimeFailed:
+        return False
+    return True
+
+
 def _chosen_runtime(folder: Path, runtime: str, say: Say) -> str:
     """One for all nodes, tried before anything is started. RuntimeFailed."""
-    scratch = folder / "probe"
+    choice = _probe(folder, runtime)
+    for reason in choice.reasons:
+        say(f"Not used: {' '.join(reason.split())}")
+    return choice.runtime.name
 
-    async def probe() -> str:
-        identity = Identity("local", f"probe{os.getpid()}")
-        choice = await choose(runtime, RuntimeConfig(scratch, identity))
+
+def _probe(folder: Path, runtime: str) -> Choice:
+    async def probe() -> Choice:
+        choice = await choose(runtime, RuntimeConfig(folder / _PROBE, _probe_identity(folder)))
         await choice.runtime.close()
-        for reason in choice.reasons:
-            say(f"Not used: {' '.join(reason.split())}")
-        return choice.runtime.name
+        return choice
 
     try:
         return asyncio.run(probe())
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(folder / _PROBE, ignore_errors=True)
+
+
+def _probe_identity(folder: Path) -> Identity:
+    """Follows from the folder, so that what a killed probe left can be found again."""
+    return Identity("local", hashlib.sha256(bytes(folder)).hexdigest()[:16])
 
 
 def _planned(folder: Path, claim: addresses.Claim, managers: int, runtime: str) -> LocalCluster:
@@ -206,14 +231,14 @@ def down(folder: Path) -> None:
     if not folder.is_dir():
         record.load(folder)
     with record.locked(folder):
-        if not record.exists(folder):
-            _remove_folder(folder, ())
-            record.load(folder)
+        known = record.exists(folder)
         _remove_everything(folder)
+    if not known:
+        record.load(folder)
 
 
 def _remove_unfinished(folder: Path) -> None:
-    if record.load(folder).complete:
+    if record.exists(folder) and record.load(folder).complete:
         raise LocalError(
             f"there is a local cluster in {folder} already: `swarmctl local down --dir {folder}` "
             "removes it, or give this one another --dir"
@@ -222,25 +247,25 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def _remove_everything(folder: Path) -> None:
-    if not record.exists(folder):
-        _remove_folder(folder, ())
-        return
-    cluster = record.load(folder)
+    cluster = record.load(folder) if record.exists(folder) else None
+    nodes = cluster.nodes if cluster else ()
+    places: dict[Path, Identity | None] = {folder / _PROBE: _probe_identity(folder)}
     with _undisturbed():
-        _end_daemons(cluster)
-        for node in cluster.nodes:
-            with suppress(RuntimeFailed):
-                tasks.cut_power(node)
-        problems = tasks.remove_all(cluster)
-        partition.heal(cluster)
+        if cluster:
+            _end_daemons(cluster)
+            partition.heal(cluster)
+        for node in nodes:
+            places[node.runtime_dir] = tasks.identity_of(node)
+            powercut.kill_node(node.runtime_dir)
+        problems = tasks.remove_all(places)
     if problems:
         raise LocalError(
             f"not all tasks could be removed: {'; '.join(problems)}: repair that, and repeat "
             f"`swarmctl local down --dir {folder}`"
         )
-    if cluster.sockets:
+    if cluster and cluster.sockets:
         shutil.rmtree(cluster.sockets, ignore_errors=True)
-    _remove_folder(folder, [node.state_dir for node in cluster.nodes])
+    _remove_folder(folder, [folder / _PROBE, *(node.state_dir for node in nodes)])
 
 
 def _end_daemons(cluster: LocalCluster) -> None:
@@ -248,10 +273,10 @@ def _end_daemons(cluster: LocalCluster) -> None:
     processes.kill_all(doomed | processes.strays(cluster.folder))
 
 
-def _remove_folder(folder: Path, node_folders: Sequence[Path]) -> None:
+def _remove_folder(folder: Path, made: Sequence[Path]) -> None:
     """What we made; the folder itself goes when nothing else is in it."""
-    for node_folder in node_folders:
-        shutil.rmtree(node_folder, ignore_errors=True)
+    for path in made:
+        shutil.rmtree(path, ignore_errors=True)
     (folder / record.FILE).unlink(missing_ok=True)
     (folder / record.LOCK).unlink(missing_ok=True)
     with suppress(OSError):

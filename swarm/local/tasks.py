@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
+from pathlib import Path
 
-from swarm.local.record import LocalCluster, LocalNode
+from swarm.local.record import LocalNode
 from swarm.worker.runtime.docker.runtime import DockerRuntime
 from swarm.worker.runtime.oci.runtime import OciRuntime
 from swarm.worker.runtime.port import Identity, Runtime, RuntimeFailed
@@ -23,9 +24,10 @@ def cut_power(node: LocalNode) -> None:
 
 
 async def _kill_containers(node: LocalNode) -> None:
-    runtime = _docker(node)
-    if runtime is None:
+    identity = identity_of(node)
+    if identity is None:
         return
+    runtime = DockerRuntime(identity, "", node.runtime_dir / "docker")
     try:
         found = await runtime.list()
         await asyncio.gather(*(runtime.kill(task.task_id) for task in found))
@@ -33,37 +35,34 @@ async def _kill_containers(node: LocalNode) -> None:
         await runtime.close()
 
 
-def remove_all(cluster: LocalCluster) -> list[str]:
-    """Nothing is left of the nodes' tasks: processes, containers, mounts, namespaces. What could
-    not be removed, a line each."""
-    return asyncio.run(_remove_all(cluster.nodes))
+def remove_all(places: Mapping[Path, Identity | None]) -> list[str]:
+    """Nothing is left of the tasks in these runtime folders: processes, containers, mounts,
+    namespaces. What could not be removed, a line each."""
+
+    async def remove() -> list[list[str]]:
+        return await asyncio.gather(*(_remove_in(*place) for place in places.items()))
+
+    return [problem for problems in asyncio.run(remove()) for problem in problems]
 
 
-async def _remove_all(nodes: Iterable[LocalNode]) -> list[str]:
-    found = await asyncio.gather(*(_remove_of(node) for node in nodes))
-    return [problem for problems in found for problem in problems]
-
-
-async def _remove_of(node: LocalNode) -> list[str]:
+async def _remove_in(folder: Path, identity: Identity | None) -> list[str]:
     problems: list[str] = []
-    for runtime in _runtimes(node):
+    for runtime in _runtimes(folder, identity):
         try:
             for task in await runtime.list():
                 await runtime.remove(task.task_id)
         except (RuntimeFailed, OSError) as error:
-            problems.append(f"{node.name}: {error}")
+            problems.append(str(error))
         finally:
             await runtime.close()
     return problems
 
 
-def _runtimes(node: LocalNode) -> list[Runtime]:
-    """The drivers that have been at work on this node."""
-    identity, folder = _identity(node), node.runtime_dir
+def _runtimes(folder: Path, identity: Identity | None) -> list[Runtime]:
+    """The drivers that have been at work here."""
     found: list[Runtime] = []
-    docker = _docker(node)
-    if docker is not None:
-        found.append(docker)
+    if identity is not None and (folder / "docker").is_dir():
+        found.append(DockerRuntime(identity, "", folder / "docker"))
     if identity is not None and (folder / "oci").is_dir() and shutil.which("ip"):
         found.append(OciRuntime(identity, folder / "oci"))
     if (folder / "process").is_dir():
@@ -71,14 +70,7 @@ def _runtimes(node: LocalNode) -> list[Runtime]:
     return found
 
 
-def _docker(node: LocalNode) -> DockerRuntime | None:
-    identity = _identity(node)
-    if identity is None or not (node.runtime_dir / "docker").is_dir():
-        return None
-    return DockerRuntime(identity, "", node.runtime_dir / "docker")
-
-
-def _identity(node: LocalNode) -> Identity | None:
+def identity_of(node: LocalNode) -> Identity | None:
     """None while the node has been in no cluster."""
     try:
         content = json.loads((node.state_dir / "node.json").read_text())

@@ -92,14 +92,27 @@ async def ensure_demo_image(images: Images, reference: str, scratch: Path) -> st
     return name
 
 
+def has_static_busybox() -> bool:
+    """Whether this machine has what the image is made of."""
+    return _find_busybox() is not None
+
+
 def _busybox() -> Path:
+    found = _find_busybox()
+    if found is None:
+        raise RuntimeFailed(
+            "the demo image needs a static busybox on this machine: install the package "
+            "busybox-static"
+        )
+    return found
+
+
+def _find_busybox() -> Path | None:
     for name in BUSYBOX_PATHS:
         path = Path(name)
         if path.is_file() and is_static(path):
             return path
-    raise RuntimeFailed(
-        "the demo image needs a static busybox on this machine: install the package busybox-static"
-    )
+    return None
 
 
 def is_static(path: Path) -> bool:
