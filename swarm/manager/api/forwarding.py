@@ -4,6 +4,7 @@ A request whose outcome is not known (leadership changed meanwhile) is asked aga
 request id until the caller's deadline; the store remembers ids, so it takes effect once.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -69,12 +70,30 @@ class Forwarding:
             raise Unavailable(self.manager.no_leader_message())
         method = there(await self._channel_to(address))
         timeout_s = max(0.1, min(_ATTEMPT_S, deadline - time.monotonic()))
+        call = asyncio.ensure_future(
+            method(request, metadata=((FORWARDED_FOR, who),), timeout=timeout_s)
+        )
+        changed = asyncio.ensure_future(self._somebody_else_leads(address, timeout_s))
         try:
-            return await method(request, metadata=((FORWARDED_FOR, who),), timeout=timeout_s)
+            await asyncio.wait({call, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if not call.done():
+                raise Unavailable("leadership changed while it was under way")
+            return call.result()
         except grpc.aio.AioRpcError as error:
             if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 raise Unavailable(error.details() or self.manager.no_leader_message()) from None
             raise
+        finally:
+            call.cancel()
+            changed.cancel()
+
+    async def _somebody_else_leads(self, address: str, timeout_s: float) -> None:
+        """A leader that fell silent answers nobody: no use in waiting for it any longer."""
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            await self.manager.role_change(left_s)
+            if self.manager.leader_address() not in ("", address):
+                return
 
     async def _channel_to(self, address: str) -> grpc.aio.Channel:
         if self._channel is None or self._channel[0] != address or self._is_old:
