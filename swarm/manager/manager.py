@@ -5,6 +5,7 @@ the snapshots have threads of their own (`raft_disk`).
 """
 
 import asyncio
+import gc
 import logging
 import secrets
 import time
@@ -97,6 +98,10 @@ class Manager:
         self._transport.set_members([*known_members, *self.store.members()])
         self._ticker = asyncio.create_task(self._tick(), name="raft-tick")
         self.submit(ev.Tick())
+        # What is loaded stays, and rows are no cycles: looking at it again and again would hold
+        # up the loop for longer the more there is.
+        gc.collect()
+        gc.freeze()
 
     async def stop(self) -> None:
         """Without a farewell: see `resign` for handing leadership over first."""
@@ -275,6 +280,8 @@ class Manager:
                 self._resolve(self._reading, token, None)
             case fx.Changed():
                 self.watches.publish(effect)
+                if effect.replaced:
+                    gc.freeze()
             case fx.SessionSend(session_id, message):
                 session = self._sessions.get(session_id)
                 if session is not None:
