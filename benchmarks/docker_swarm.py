@@ -8,7 +8,8 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import Any
 
 from benchmarks.cluster import DEMO
 from benchmarks.docker_api import EngineApi
@@ -21,7 +22,7 @@ _READY_TIMEOUT_S = 60.0
 
 
 @contextlib.contextmanager
-def three_managers() -> Iterator[list[Engine]]:
+def three_managers() -> Generator[list[Engine], None, None]:
     """The first one leads."""
     with contextlib.ExitStack() as stack:
         network = Network()
@@ -54,7 +55,9 @@ def three_managers() -> Iterator[list[Engine]]:
 
 
 def _reachable(api: EngineApi) -> int:
-    managers = [node.get("ManagerStatus") or {} for node in api.call("GET", "/nodes")]
+    managers: list[dict[str, Any]] = [
+        node.get("ManagerStatus") or {} for node in api.call("GET", "/nodes")
+    ]
     return sum(manager.get("Reachability") == "reachable" for manager in managers)
 
 

@@ -63,8 +63,7 @@ class Etcd:
             address = f"127.0.0.1:{port}"
             with contextlib.suppress(grpc.aio.AioRpcError):
                 async with grpc.aio.insecure_channel(address) as channel:
-                    status = channel.unary_unary("/etcdserverpb.Maintenance/Status")
-                    answer = fields(await status(b"", timeout=1))  # pyright: ignore[reportUnknownArgumentType]
+                    answer = fields(await _call(channel, "Maintenance/Status")(b"", timeout=1))
                 # StatusResponse: header 1 (member_id 2), leader 4.
                 header = answer.get(1)
                 if isinstance(header, bytes) and answer.get(4) == fields(header).get(2):
@@ -76,6 +75,13 @@ class Etcd:
             process.kill()
             process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _call(channel: grpc.aio.Channel, method: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+        f"/etcdserverpb.{method}"
+    )
+    return call
 
 
 def put_request(key: bytes, value: bytes) -> bytes:
@@ -126,7 +132,7 @@ def _free_port() -> int:
 
 
 def _puts(channels: list[grpc.aio.Channel]) -> Write:
-    calls = [channel.unary_unary("/etcdserverpb.KV/Put") for channel in channels]
+    calls = [_call(channel, "KV/Put") for channel in channels]
 
     async def put(client: int, number: int) -> None:
         await calls[client](put_request(f"{client}-{number}".encode(), _VALUE), timeout=30)
