@@ -130,8 +130,15 @@ def _is_of(service: Service, task: Task) -> bool:
 
 
 def follow_ended(work: Work, service: Service, key: SlotKey, old: Task) -> None:
-    """After an end: another attempt when the policy's delay is over, or none."""
+    """After an end: another attempt when the policy's delay is over, or none.
+
+    Where it ended before its own delay was over (its image was missing), that is waited for first:
+    attempts are never closer than the delay (swarmkit: Supervisor.waitRestart).
+    """
     policy = work.restart_policy(old)
+    if restart.should_restart(old, policy) and _is_delayed(work, old):
+        work.agenda.wake_at(key, old.start_after_ns)
+        return
     stop(work, old)
     if not restart.should_restart(old, policy):
         return
@@ -150,9 +157,7 @@ def promote(work: Work, key: SlotKey, current: Task) -> None:
     """READY becomes RUNNING when its delay is over and its predecessors have stopped."""
     if current.desired_state != TASK_STATE_READY:
         return
-    # Made by a leader whose clock is ahead of this one's: nobody knows how long is left.
-    ahead = current.meta.created_at_ns > work.now_ns
-    if work.now_ns < current.start_after_ns and not ahead:
+    if _is_delayed(work, current):
         work.agenda.wake_at(key, current.start_after_ns)
         return
     give_up_ns = max(current.start_after_ns, current.meta.created_at_ns) + STOP_WAIT_NS
@@ -160,6 +165,13 @@ def promote(work: Work, key: SlotKey, current: Task) -> None:
         work.desire(current, TASK_STATE_RUNNING)
     else:
         work.agenda.wake_at(key, give_up_ns)
+
+
+def _is_delayed(work: Work, task: Task) -> bool:
+    """Does it wait for its restart delay to be over?"""
+    # Made by a leader whose clock is ahead of this one's: nobody knows how long is left.
+    ahead = task.meta.created_at_ns > work.now_ns
+    return work.now_ns < task.start_after_ns and not ahead
 
 
 def may_start(work: Work, tasks: Sequence[Task]) -> bool:

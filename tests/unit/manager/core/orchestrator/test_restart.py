@@ -47,6 +47,33 @@ def test_a_failed_task_is_replaced_after_the_delay(cluster):
     assert cluster.run() == 0
 
 
+def test_a_task_rejected_while_it_waits_is_followed_when_its_delay_is_over(cluster):
+    start(cluster)
+    end(cluster, TASK_STATE_FAILED)
+    for _ in range(3):
+        *_, waiting = cluster.tasks("web")
+        cluster.report(waiting, TASK_STATE_REJECTED)
+        rest = cluster.tasks("web")
+        assert rest[-1].id == waiting.id, "followed before its own delay was over"
+        cluster.fail_over()
+        cluster.pass_time(4)
+        assert len(cluster.tasks("web")) == len(rest)
+        cluster.pass_time(1.5)
+        *_, new = cluster.tasks("web")
+        assert new.id != waiting.id
+        assert new.start_after_ns >= waiting.start_after_ns + 5 * SECOND
+
+
+def test_a_task_that_was_the_last_attempt_ends_at_once_though_it_was_delayed(cluster):
+    start(cluster, max_attempts=1)
+    end(cluster, TASK_STATE_FAILED)
+    *_, waiting = cluster.tasks("web")
+    cluster.report(waiting, TASK_STATE_REJECTED)
+    assert cluster.tasks("web")[-1].desired_state == TASK_STATE_SHUTDOWN
+    cluster.pass_time(20)
+    assert len(cluster.tasks("web")) == 2
+
+
 @pytest.mark.parametrize(
     ("condition", "state", "restarted"),
     [
