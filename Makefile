@@ -2,6 +2,43 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
+.PHONY: help
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 18
+
+.PHONY: quickstart
+quickstart:  ## a cluster on this machine, with a service that outlives its leader
+	@./deploy/quickstart
+
+.PHONY: venv
+venv:  ## .venv with swarm from this checkout, and what tests and checks need
+	@"$$(./deploy/python)" deploy/environment.py --dev --venv $(VENV)
+
+.PHONY: test
+test:  ## the tests: [ARGS="tests/unit -k raft"]
+	@./tests/run $(ARGS)
+
+.PHONY: lint
+lint: venv  ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: protos-check
+protos-check: venv  ## whether swarm/api/v1 is what protos/ says
+	@$(BIN)/python deploy/check_protos.py
+
+.PHONY: check
+check: lint protos-check test  ## all that must be clean before a commit lands
+
+.PHONY: lock
+lock:  ## requirements*.txt anew from pyproject.toml, with hashes for all platforms (takes uv)
+	uv pip compile $(LOCK_OPTIONS) pyproject.toml deploy/build.in -o requirements.txt
+	uv pip compile $(LOCK_OPTIONS) --extra dev -c requirements.txt pyproject.toml deploy/build.in -o requirements-dev.txt
+
+LOCK_OPTIONS = --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
 PROTOS = $(sort $(wildcard protos/swarm/api/v1/*.proto))
 
 .PHONY: protos
@@ -21,3 +58,10 @@ sim:  ## simulate the whole cluster: SEEDS=N [SEED_START=S] [MUTANT=name] [FAULT
 .PHONY: sim-replay
 sim-replay:  ## the trace of one seed and its SHA-256: SEED=S [MUTANT=name]
 	@$(SIM_PYTHON) -m swarm.simulation --replay $(SEED) $(if $(MUTANT),--mutant $(MUTANT))
+
+.PHONY: bench
+bench:  ## measure beside Docker Swarm and etcd, as root: ROUNDS=N [OUT=folder for JSON]
+	$(BIN)/python -m benchmarks.replicas --rounds $(or $(ROUNDS),3) $(if $(OUT),--json $(OUT)/replicas.json)
+	$(BIN)/python -m benchmarks.writes --etcd --swarm --rounds $(or $(ROUNDS),3) $(if $(OUT),--json $(OUT)/writes.json)
+	$(BIN)/python -m benchmarks.failover --rounds $(or $(ROUNDS),3) --worker-rounds $(or $(ROUNDS),3) $(if $(OUT),--json $(OUT)/failover.json)
+	$(BIN)/python -m benchmarks.failover --silent --rounds $(or $(ROUNDS),3) --worker-rounds $(or $(ROUNDS),3) $(if $(OUT),--json $(OUT)/silent.json)

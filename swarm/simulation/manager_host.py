@@ -379,5 +379,3 @@ class ManagerHost:
 
     def now_ns(self) -> int:
         return self.machine.clock.unix_ns(self.cluster.loop.now)
-
-

@@ -14,6 +14,7 @@ CPU = 1_000_000_000
 FAULTS = (
     "manager_crash",
     "leader_kill",
+    "election_crash",
     "all_managers_crash",
     "worker_crash",
     "agent_crash",

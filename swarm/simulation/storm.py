@@ -21,6 +21,7 @@ from swarm.simulation.machine import Machine
 from swarm.simulation.manager_host import ManagerHost
 from swarm.simulation.network import Weather
 from swarm.simulation.workload import Client
+from swarm.worker.core import events as happened
 
 if TYPE_CHECKING:
     from swarm.simulation.cluster import Cluster
@@ -39,10 +40,12 @@ class Storm:
         self._rng: random.Random = cluster.streams.of("storm")
         self._operator = Client(cluster, 0)
         self._over = False
+        self._under_way = 0
         self._faults: dict[str, tuple[float, _Fault]] = {
             # Mean seconds between two, and what happens.
             "manager_crash": (4.0, self._manager_crash),
             "leader_kill": (5.0, self._leader_kill),
+            "election_crash": (5.0, self._election_crash),
             "all_managers_crash": (9.0, self._all_managers_crash),
             "worker_crash": (5.0, self._worker_crash),
             "agent_crash": (3.0, self._agent_crash),
@@ -98,14 +101,20 @@ class Storm:
 
     def settle_wishes(self, others_ask: Callable[[], bool]) -> api.Steps:
         """Users' last wishes: all nodes take tasks again, and what is wanted fits on them."""
-        while others_ask():
+        while others_ask() or self._under_way:
             yield 0.2
-        for name in list(self._cluster.machines):
+        machines = self._cluster.machines
+        for name in list(machines):
             while not isinstance(
                 (yield from self._operator.change_node(name, _activate)), api.Done
             ):
                 yield 0.2
         yield from self._operator.make_it_fit()
+        # A node that was away while all managers that it knew were replaced has to be told.
+        addresses = [machines[name].address for name in self._cluster.manager_names()]
+        for machine in machines.values():
+            machine.known_managers = addresses
+            machine.agent.submit(happened.ManagersGiven(addresses))
 
     def _repeat(self, name: str, mean_s: float, fault: _Fault) -> api.Steps:
         while not self._over:
@@ -113,7 +122,9 @@ class Storm:
             if self._over:
                 return
             before = self._cluster.loop.now
+            self._under_way += 1
             struck = yield from fault()
+            self._under_way -= 1
             if struck is not False:
                 self.counts[name] = self.counts.get(name, 0) + 1
                 self._cluster.note("storm", f"{name} since {before:.3f} is over")
@@ -141,6 +152,23 @@ class Storm:
         host.crash()
         yield self._rng.choice((self._rng.uniform(0.02, 0.3), self._rng.uniform(0.3, 3.0)))
         host.machine.start_manager()
+        return True
+
+    def _election_crash(self) -> api.Steps:
+        """The leader goes, and with it a voter in the middle of writing its vote down."""
+        leader = self._cluster.leader()
+        others = [h for h in self._cluster.managers() if h is not leader and h.responsive]
+        if leader is None or not others:
+            return False
+        voter = self._rng.choice(others)
+        leader.crash()
+        yield Wait(voter.disk.next_append(), 3.0)
+        yield self._rng.uniform(0.0, 0.003) * voter.disk.slow
+        voter.crash()
+        yield self._rng.uniform(0.02, 1.0)
+        voter.machine.start_manager()
+        yield self._rng.uniform(0.0, 1.0)
+        leader.machine.start_manager()
         return True
 
     def _wait_for_a_bad_moment(self, host: ManagerHost) -> api.Steps:
@@ -191,10 +219,13 @@ class Storm:
     # Wire
 
     def _partition(self) -> api.Steps:
-        """Two halves, or one machine cut off."""
+        """Two halves, or one machine cut off, preferably the leader's."""
         names = list(self._cluster.machines)
         size = self._rng.choice((1, 1, max(1, len(names) // 2)))
         side = self._rng.sample(names, size)
+        leader = self._cluster.leader()
+        if leader is not None and self._rng.random() < 0.4:
+            side = [leader.name]
         for one in side:
             for other in names:
                 if other not in side:
