@@ -43,7 +43,7 @@ class Stage:
         self.say("")
         self.say(f"$ swarmctl {' '.join(words)}")
         done = subprocess.run(
-            [sys.executable, "-m", "swarm.cli", *words],
+            [sys.executable, "-P", "-m", "swarm.cli", *words],
             env={**os.environ, "SWARM_HOST": ",".join(self.cluster.hosts)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
