@@ -1,5 +1,6 @@
 """What the control methods share: linearizable reads, and changes made on the leader."""
 
+import functools
 import hashlib
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ from swarm.manager.core.validate import InvalidRequest, refusal
 from swarm.manager.manager import Manager
 
 # A read that finds no leader for this long says so.
-_READ_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 5.0
 _ATTEMPTS = 5
 
 
@@ -26,8 +27,13 @@ class RequestIds:
 
     def new(self) -> str:
         self._count += 1
-        text = f"{self._request_id}:{self._count}"
-        return id_from_number(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
+        return _id_for(f"{self._request_id}:{self._count}")
+
+
+@functools.lru_cache(maxsize=64)
+def _id_for(text: str) -> str:
+    """Asked for when the transaction is built, and again when it is answered."""
+    return id_from_number(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
 
 
 class ControlRequests:
@@ -39,7 +45,7 @@ class ControlRequests:
 
     async def read(self, context: Context) -> None:
         """After this the store holds all that was committed before the request came."""
-        await self.manager.read(min(context.time_remaining() or _READ_TIMEOUT_S, _READ_TIMEOUT_S))
+        await self.manager.read(min(context.time_remaining() or READ_TIMEOUT_S, READ_TIMEOUT_S))
 
     async def commit(self, request_id: str, build: Callable[[], Transaction]) -> Verdict:
         """Build a transaction from the store as it is, and commit it. Where another change came

@@ -221,7 +221,7 @@ class Consensus:
 
     @property
     def term(self) -> int:
-        return self.node.basic_status().term
+        return self.node.raft.term
 
     # What follows
 
