@@ -1,7 +1,7 @@
 """How a service is reached: its ports, checked against each other."""
 
 from swarm.api.v1.service_pb2 import ENDPOINT_MODE_DNSRR, EndpointSpec
-from swarm.api.v1.types_pb2 import PUBLISH_MODE_INGRESS, PortConfig, Protocol
+from swarm.api.v1.types_pb2 import PROTOCOL_TCP, PUBLISH_MODE_INGRESS, PortConfig, Protocol
 from swarm.manager.core.validate.errors import InvalidRequest
 
 _PORT_MAX = 65_535
@@ -12,6 +12,7 @@ def check(endpoint: EndpointSpec) -> None:
     published: dict[tuple[int, int, int], None] = {}
     for port in endpoint.ports:
         _check_numbers(port)
+        _check_protocol(port)
         ingress = port.publish_mode == PUBLISH_MODE_INGRESS
         if ingress and endpoint.mode == ENDPOINT_MODE_DNSRR:
             raise InvalidRequest(
@@ -38,6 +39,14 @@ def _check_numbers(port: PortConfig) -> None:
         raise InvalidRequest(
             f"invalid published port {port.published_port}: it must be between 1 and {_PORT_MAX}, "
             "or left out"
+        )
+
+
+def _check_protocol(port: PortConfig) -> None:
+    if port.protocol != PROTOCOL_TCP:
+        raise InvalidRequest(
+            f"publishing a {_name(port)} port ({port.target_port}) is not supported yet: "
+            "only tcp ports can be published"
         )
 
 

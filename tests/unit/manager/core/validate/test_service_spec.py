@@ -39,7 +39,7 @@ def container(text: str) -> str:
         "task { resources { limits { memory_bytes: 4194304 nano_cpus: 1000000 } } }",
         'task { placement { constraints: "node.role==worker" max_replicas_per_node: 1 } }',
         'task { placement { preferences { spread_descriptor: "node.labels.zone" } } }',
-        "endpoint { ports { target_port: 80 } ports { target_port: 80 protocol: PROTOCOL_UDP } }",
+        "endpoint { ports { target_port: 80 } ports { target_port: 80 published_port: 81 } }",
         "endpoint { mode: ENDPOINT_MODE_DNSRR ports { target_port: 1 publish_mode: 1 } }",
     ],
 )
@@ -99,6 +99,10 @@ def test_good(text: str) -> None:
         (
             "global {} task { placement { max_replicas_per_node: 1 } }",
             "only be used with replicated mode",
+        ),
+        (
+            "endpoint { ports { target_port: 53 protocol: PROTOCOL_UDP } }",
+            "publishing a udp port (53) is not supported yet",
         ),
         ('task { log_driver { options { key: "a" value: "b" } } }', "without a log driver"),
         ("update { delay_ns: -1 }", "update-delay cannot be negative"),
