@@ -19,6 +19,8 @@ from swarm.manager.manager import Manager, Unavailable
 # For callers without a deadline. swarmctl has its own, and asks other managers too.
 _DEADLINE_S = 15.0
 _ATTEMPT_S = 5.0
+# Before the caller's deadline, so that it is told why and not just that its time is up.
+_ANSWER_S = 0.3
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -40,11 +42,13 @@ class Forwarding:
         request: Request,
         here: Callable[[Request, str], Awaitable[Response]],
         there: Callable[[grpc.aio.Channel], Callable[..., Awaitable[Response]]],
+        patience_s: float = 3600.0,
     ) -> Response:
         """`here(request, who)` performs it on the leader; `there(channel)` gives the same method
-        of another manager."""
+        of another manager. Without a leader it waits as long as the caller does, but no longer
+        than `patience_s`."""
         who, forwarded = who_of(context)
-        deadline = time.monotonic() + min(context.time_remaining() or _DEADLINE_S, 3600.0)
+        deadline = time.monotonic() + min(context.time_remaining() or _DEADLINE_S, patience_s)
         while True:
             try:
                 if self.manager.core.leads_and_knows:
@@ -54,7 +58,7 @@ class Forwarding:
                     raise Unavailable(self.manager.no_leader_message())
                 return await self._forward(request, who, there, deadline)
             except Unavailable:
-                if forwarded or time.monotonic() + 0.2 > deadline:
+                if forwarded or time.monotonic() + _ANSWER_S > deadline:
                     raise
             await self.manager.role_change(0.1)
 

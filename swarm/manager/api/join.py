@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import grpc
 import grpc.aio
 
 from swarm.api.v1.cluster_pb2 import Cluster
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 _RATE = 20.0
 _BURST = 40.0
 _PASSED_ON = "swarm-passed-on"
+# How long a join waits for a leader.
+_PATIENCE_S = 5.0
 
 OpenChannel = Callable[[str], grpc.aio.Channel]
 
@@ -77,15 +80,36 @@ class JoinApi(ControlRequests, JoinServicer):
         self, request: JoinClusterRequest, context: Context
     ) -> JoinClusterResponse:
         self.limit.take()
-        if self.manager.core.leads_and_knows:
-            return await self._join(request)
         passed_on = _PASSED_ON in dict(context.invocation_metadata() or ())
+        deadline = time.monotonic() + (0 if passed_on else _PATIENCE_S)
+        while True:
+            try:
+                if self.manager.core.leads_and_knows:
+                    return await self._join(request)
+                return await self._pass_on(request, passed_on)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+            # An election takes a moment, and is no reason to send somebody away.
+            await self.manager.role_change(0.1)
+
+    async def _pass_on(self, request: JoinClusterRequest, passed_on: bool) -> JoinClusterResponse:
         member = self.manager.store.member(self.manager.core.leader)
-        if passed_on or member is None:
+        if passed_on or member is None or self.manager.leading:
             raise Unavailable(self.manager.no_leader_message())
         async with self.open_join_channel(member.join_address) as channel:
             stub = JoinStub(channel)
-            return await stub.JoinCluster(request, timeout=10, metadata=((_PASSED_ON, "1"),))
+            try:
+                return await stub.JoinCluster(
+                    request, timeout=_PATIENCE_S, metadata=((_PASSED_ON, "1"),)
+                )
+            except grpc.aio.AioRpcError as error:
+                if error.code() in (
+                    grpc.StatusCode.UNAVAILABLE,
+                    grpc.StatusCode.DEADLINE_EXCEEDED,
+                ):
+                    raise Unavailable(error.details() or "") from None
+                raise
 
     async def _join(self, request: JoinClusterRequest) -> JoinClusterResponse:
         cluster = self._cluster()

@@ -7,7 +7,7 @@ from swarm.api.v1.control_pb2_grpc import ControlStub
 from swarm.api.v1.node_pb2 import Node
 from swarm.api.v1.store_pb2 import Transaction
 from swarm.manager.api.interceptor import Context
-from swarm.manager.api.requests import ControlRequests
+from swarm.manager.api.requests import READ_TIMEOUT_S, ControlRequests
 from swarm.manager.api.views import node_view
 from swarm.manager.core.validate import node, resolve
 
@@ -23,7 +23,11 @@ class NodeMethods(ControlRequests):
     ) -> pb.ListNodesResponse:
         """Reachability of managers is what the leader knows, so it answers."""
         return await self.forwarding.on_leader(
-            context, request, self._list, lambda channel: ControlStub(channel).ListNodes
+            context,
+            request,
+            self._list,
+            lambda channel: ControlStub(channel).ListNodes,
+            READ_TIMEOUT_S,
         )
 
     async def UpdateNode(

@@ -14,6 +14,8 @@ from swarm.manager.manager import Manager
 
 # A read that finds no leader for this long says so.
 READ_TIMEOUT_S = 5.0
+# As long before the caller's deadline, so that it is told why.
+_ANSWER_S = 0.3
 _ATTEMPTS = 5
 
 
@@ -45,7 +47,9 @@ class ControlRequests:
 
     async def read(self, context: Context) -> None:
         """After this the store holds all that was committed before the request came."""
-        await self.manager.read(min(context.time_remaining() or READ_TIMEOUT_S, READ_TIMEOUT_S))
+        remaining = context.time_remaining()
+        patience_s = READ_TIMEOUT_S if remaining is None else max(0.0, remaining - _ANSWER_S)
+        await self.manager.read(min(patience_s, READ_TIMEOUT_S))
 
     async def commit(self, request_id: str, build: Callable[[], Transaction]) -> Verdict:
         """Build a transaction from the store as it is, and commit it. Where another change came
