@@ -263,7 +263,8 @@ class Node:
 
     async def _become(self, state: NodeState, bundle: NodeBundle) -> None:
         self._bundle = bundle
-        self.folder.save(state)
+        if state != self.state:
+            self.folder.save(state)
         self.state = state
         if bundle.identity.role is Role.MANAGER:
             await self._go_on_as_manager()

@@ -298,6 +298,8 @@ async def _run(config_path: str) -> None:
     )
     if config_path == "-":
         text = (await stdin.readline()).decode()
+        if not text:
+            return  # swarmd ended before it had told us anything
     else:
         text = Path(config_path).read_text()  # noqa: ASYNC240 - nothing else runs yet
     config = Config.parse(text)
