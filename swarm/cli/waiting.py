@@ -34,18 +34,24 @@ _PAUSE_S = 0.05
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a service's tasks amount to."""
+    """What a service's tasks amount to.
+
+    `failure`: how the last task ended in a slot that does not run, "" where none did.
+    """
 
     view: ServiceView
     converged: bool
+    failure: str = ""
 
 
 def outlook(service: pb.ServiceView, tasks: Iterable[Task]) -> Outlook:
     """Converged: every wanted task runs what the spec says, and no other is wanted. Pure."""
-    wanted = [task for task in tasks if task.desired_state <= TASK_STATE_RUNNING]
+    all_tasks = list(tasks)
+    wanted = [task for task in all_tasks if task.desired_state <= TASK_STATE_RUNNING]
     is_global = service.spec.HasField("global")
+    of_spec = [task for task in all_tasks if task.revision >= service.service.task_revision]
     current = _one_per_slot(
-        [task for task in wanted if task.revision >= service.service.task_revision], is_global
+        [task for task in of_spec if task.desired_state <= TASK_STATE_RUNNING], is_global
     )
     total = len(current) if is_global else service.spec.replicated.replicas
     running = sum(task.status.state == TASK_STATE_RUNNING for task in current)
@@ -55,7 +61,21 @@ def outlook(service: pb.ServiceView, tasks: Iterable[Task]) -> Outlook:
         message = ""
     view = ServiceView(running=running, total=total, slots=slots, message=message)
     settled = running == total == len(wanted)
-    return Outlook(view, settled and not (is_global and not total))
+    converged = settled and not (is_global and not total)
+    return Outlook(view, converged, "" if converged else _last_failure(of_spec, current))
+
+
+def _last_failure(tasks: Iterable[Task], current: Iterable[Task]) -> str:
+    """Of tasks in slots whose current one does not run."""
+    running = {_slot(task) for task in current if task.status.state == TASK_STATE_RUNNING}
+    failed = [task for task in tasks if task.status.err and _slot(task) not in running]
+    last = max(failed, key=lambda task: task.status.timestamp_ns, default=None)
+    return last.status.err if last is not None else ""
+
+
+def _slot(task: Task) -> tuple[int, str]:
+    """Of a global service the node is the slot."""
+    return (task.slot, "" if task.slot else task.node_id)
 
 
 def _one_per_slot(tasks: Iterable[Task], is_global: bool) -> list[Task]:
@@ -122,7 +142,7 @@ def _wait(
             return
         waited = time.monotonic() - started
         if timeout_s is not None and waited >= timeout_s:
-            raise CliError(_gave_up(name, seen.view, timeout_s))
+            raise CliError(_gave_up(name, seen, timeout_s))
         left = _SILENCE_S if timeout_s is None else min(_SILENCE_S, timeout_s - waited)
         with contextlib.suppress(queue.Empty):
             bell.get(timeout=left)
@@ -144,9 +164,10 @@ def _read(client: Client, service_id: str, name: str) -> Outlook:
     return outlook(answer.service, [view.task for view in tasks])
 
 
-def _gave_up(name: str, view: ServiceView, timeout_s: float) -> str:
+def _gave_up(name: str, seen: Outlook, timeout_s: float) -> str:
+    view = seen.view
     errors = [slot.error for slot in view.slots if slot.error]
-    reason = view.message or (errors[0] if errors else "tasks are still starting")
+    reason = view.message or next(iter(errors), seen.failure) or "tasks are still starting"
     waited = format_duration(int(timeout_s * NS_PER_SECOND))
     return (
         f"service {name} has not converged after {waited}: {view.running} out of {view.total} "

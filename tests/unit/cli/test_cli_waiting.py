@@ -108,6 +108,30 @@ def test_a_tasks_error_is_shown(manager, cluster, swarmctl) -> None:
     assert "tasks are running: no such image: x." in result.err
 
 
+def test_how_the_last_attempt_failed_is_known_while_the_next_one_waits() -> None:
+    failed = [task(slot, task_pb2.TASK_STATE_REJECTED, SHUTDOWN) for slot in (1, 2)]
+    for at, old in enumerate(failed):
+        old.status.err, old.status.timestamp_ns = f"no such image: x{old.slot}", at
+    waiting = task(1, task_pb2.TASK_STATE_ASSIGNED, task_pb2.TASK_STATE_READY)
+    waiting.id = "t1new"
+    assert outlook(view(2), [*failed, waiting, task(2)]).failure == "no such image: x1"
+    assert outlook(view(2, revision=2), failed).failure == "", "of an older spec"
+
+
+def test_a_service_that_keeps_failing_is_given_up_with_the_reason(
+    manager, cluster, swarmctl
+) -> None:
+    def place(state, service_id) -> None:
+        service = state.services[service_id]
+        failed = task_pb2.TASK_STATE_FAILED
+        state.add_task(service, 1, "m1", failed, SHUTDOWN, err="task: non-zero exit (1)")
+        state.add_task(service, 1, "m1", task_pb2.TASK_STATE_ASSIGNED)
+
+    cluster.place = place
+    result = swarmctl("service", "create", "--wait-timeout", "200ms", "x")
+    assert "tasks are running: task: non-zero exit (1)." in result.err
+
+
 def test_a_service_removed_while_one_waits(manager, cluster, swarmctl) -> None:
     cluster.place = lambda *_: None
     enter = manager._enter
