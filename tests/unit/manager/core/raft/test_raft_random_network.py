@@ -85,9 +85,10 @@ class Machine:
     def write(self) -> list[Message]:
         """One or several Readys become durable at once."""
         sent: list[Message] = []
-        for _ in range(self.rng.randrange(1, 4)):
-            if not self.writes:
-                return sent
+        count = min(self.rng.randrange(1, 4), len(self.writes))
+        if not count:
+            return sent
+        for _ in range(count):
             ready = self.writes.popleft()
             if ready.snapshot is not None:
                 self.disk.saved = ready.snapshot
