@@ -58,7 +58,7 @@ async def _run(config: NodeConfig) -> int:
     # import, which is here so that a wrong flag is answered at once.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
-    from swarm.manager.api.authorization import check_certificates
+    from swarm.manager.api.authorization import check_certificates, refuse_nobody
     from swarm.manager.api.interceptor import Interceptor
     from swarm.node.addresses import AddressError
     from swarm.node.daemon_api import ControlOnSocket, DaemonApi
@@ -78,7 +78,7 @@ async def _run(config: NodeConfig) -> int:
         front.check()
         node = Node(config)
         await node.start()
-        interceptor = Interceptor(check_certificates(lambda: "", lambda _: ""))
+        interceptor = Interceptor(check_certificates(lambda: "", refuse_nobody))
         server = await serve_socket(
             front.behind,
             local_server_credentials(),

@@ -44,6 +44,8 @@ from swarm.security.tls import (
 
 log = logging.getLogger(__name__)
 
+_LOOK_AGAIN_S = 2.0
+
 
 class ManagerRole:
     """`bundle()` gives the node's certificate of now. `stopped(reason)` is called when Raft has
@@ -150,15 +152,26 @@ class ManagerRole:
     def _cluster_id(self) -> str:
         return self._bundle().identity.cluster_id
 
-    def _refuse(self, caller: Caller) -> str:
-        """A node that was removed has a certificate in order for a while yet."""
+    async def _refuse(self, caller: Caller) -> str:
+        """A node that was removed has a certificate in order for a while yet. One that has just
+        joined may be news to a follower: it looks again when it knows what the leader knew."""
+        if not self._is_unknown(caller):
+            return ""
+        await self.manager.read(_LOOK_AGAIN_S)
+        if not self._is_unknown(caller):
+            return ""
+        return (
+            "this node was removed from the swarm: `swarmctl leave --force` on it, "
+            "then join it again with a token"
+        )
+
+    def _is_unknown(self, caller: Caller) -> bool:
         store = self.manager.store
-        if caller.node_id and store.cluster() is not None and store.node(caller.node_id) is None:
-            return (
-                "this node was removed from the swarm: `swarmctl leave --force` on it, "
-                "then join it again with a token"
-            )
-        return ""
+        return (
+            bool(caller.node_id)
+            and store.cluster() is not None
+            and (store.node(caller.node_id) is None)
+        )
 
 
 def _die(reason: str) -> None:

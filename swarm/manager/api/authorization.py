@@ -4,7 +4,7 @@ A method that is not in the table is refused. A role is what a certificate says 
 for the unix socket, whose file rights are the guard.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
 
 import grpc.aio
@@ -85,20 +85,25 @@ def who_of(context: "grpc.aio.ServicerContext[object, object]") -> tuple[str, bo
 
 
 def check_certificates(
-    cluster_id: Callable[[], str], refuse: Callable[[Caller], str]
-) -> "Callable[[grpc.aio.ServicerContext[object, object], str], None]":
+    cluster_id: Callable[[], str], refuse: Callable[[Caller], Awaitable[str]]
+) -> "Callable[[grpc.aio.ServicerContext[object, object], str], Awaitable[None]]":
     """For an `Interceptor`. `refuse` says why a caller whose certificate is in order is not let
     in all the same (its node was removed), or gives an empty string."""
 
-    def check(context: "grpc.aio.ServicerContext[object, object]", method: str) -> None:
+    async def check(context: "grpc.aio.ServicerContext[object, object]", method: str) -> None:
         caller = caller_of(context)
         authorize(caller, method, ALLOWED, cluster_id=cluster_id())
-        refused = refuse(caller)
+        refused = await refuse(caller)
         if refused:
             raise AccessDenied(refused)
 
     return check
 
 
-def check_nothing(context: object, method: str) -> None:
+async def refuse_nobody(caller: Caller) -> str:  # noqa: ARG001
+    """For the unix socket: its callers are no nodes."""
+    return ""
+
+
+async def check_nothing(context: object, method: str) -> None:
     """For the join listener: its callers have no certificate yet."""

@@ -31,7 +31,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _Handler = Callable[[Any, Context], Any]
 
 
-Check = Callable[[Context, str], None]
+Check = Callable[[Context, str], Awaitable[None]]
 
 
 class Interceptor(grpc.aio.ServerInterceptor):
@@ -74,7 +74,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
     def _guard_unary(self, behaviour: _Handler, method: str) -> _Handler:
         async def guarded(request: Any, context: Context) -> Any:
             try:
-                self._check(context, method)
+                await self._check(context, method)
                 return await behaviour(request, context)
             except Exception as error:
                 await _abort(context, method, error)
@@ -84,7 +84,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
     def _guard_stream(self, behaviour: _Handler, method: str) -> _Handler:
         async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
-                self._check(context, method)
+                await self._check(context, method)
                 async for answer in behaviour(request, context):
                     yield answer
             except Exception as error:

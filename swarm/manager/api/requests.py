@@ -3,6 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Callable
+from typing import cast
 
 from swarm.api.v1.store_pb2 import VERDICT_OK, Transaction, Verdict
 from swarm.manager.api.forwarding import Forwarding
@@ -47,7 +48,7 @@ class ControlRequests:
 
     async def read(self, context: Context) -> None:
         """After this the store holds all that was committed before the request came."""
-        remaining = context.time_remaining()
+        remaining = cast("float | None", context.time_remaining())
         patience_s = READ_TIMEOUT_S if remaining is None else max(0.0, remaining - _ANSWER_S)
         await self.manager.read(min(patience_s, READ_TIMEOUT_S))
 
