@@ -219,9 +219,8 @@ def main() -> None:
     parser.add_argument("--silent", action="store_true", help="drop packets instead; needs root")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    processes.clean_up_when_interrupted()
     report = Report("A node lost, with writers at work")
-    asyncio.run(measure(arguments, report))
+    processes.run(measure(arguments, report))
     finish(report, arguments.json)
 
 

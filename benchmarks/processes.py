@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 
 
-class Interrupted(SystemExit):
-    """SIGTERM or SIGHUP: ends the benchmark as Ctrl-C does, with everything cleaned up."""
+def run(benchmark: Coroutine[None, None, None]) -> None:
+    """Run it to its end. SIGTERM and SIGHUP end it as Ctrl-C does: with everything cleaned up."""
 
-
-def clean_up_when_interrupted() -> None:
     def interrupt(number: int, _frame: object) -> None:
-        raise Interrupted(128 + number)
+        raise SystemExit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
+    try:
+        asyncio.run(benchmark)
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def start(
@@ -88,10 +90,3 @@ def last_lines(log: Path, count: int = 5) -> str:
     with contextlib.suppress(OSError):
         return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
     return ""
-
-
-def wait_for_exit(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return process.poll() is not None

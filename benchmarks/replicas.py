@@ -133,9 +133,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if "docker" in arguments.on and (why := engines.missing()):
         parser.error(f"--on docker: {why}")
-    processes.clean_up_when_interrupted()
     report = Report("From create to all replicas running, one node")
-    asyncio.run(measure(arguments, report))
+    processes.run(measure(arguments, report))
     finish(report, arguments.json)
 
 

@@ -160,9 +160,8 @@ def main() -> None:
     parser.add_argument("--swarm", action="store_true", help="Docker Swarm beside it; needs root")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    processes.clean_up_when_interrupted()
     report = Report("Writes through three managers")
-    asyncio.run(measure(arguments, report))
+    processes.run(measure(arguments, report))
     finish(report, arguments.json)
 
 
