@@ -83,7 +83,13 @@ class Daemon:
         return self.process
 
     def start(self, *flags: str) -> Daemon:
-        process = self.launch(*flags)
+        self.launch(*flags)
+        return self.ready()
+
+    def ready(self) -> Daemon:
+        """Once it is launched."""
+        process = self.process
+        assert process is not None
 
         def answers() -> object:
             assert process.poll() is None, f"{self.name} ended: {self.log()[-2000:]}"
@@ -290,7 +296,11 @@ class Daemons:
 
     def cluster(self, managers: int, workers: int = 0) -> list[Daemon]:
         """Started and joined, managers first, all of them ready and voting."""
-        found = [self.new().start() for _ in range(managers + workers)]
+        found = [self.new() for _ in range(managers + workers)]
+        for one in found:
+            one.launch()
+        for one in found:
+            one.ready()
         first = found[0]
         answer = first.init()
         for number, one in enumerate(found[1:], 1):

@@ -137,11 +137,17 @@ def test_a_frozen_leader_and_a_frozen_worker(daemons: Daemons) -> None:
     until(lambda: len(others[0].running()) == 8)
     until(lambda: set(processes(nodes)) == others[0].running(), saying="superseded ones stopped")
     assert first - others[0].running()
-    frozen = worker.pause()
+    frozen, superseded = worker.pause(), set(worker.task_processes())
+    assert superseded
     until(lambda: others[0].nodes()[worker.name].node.status.state == NODE_STATE_DOWN)
-    until(lambda: len(others[0].running()) == 8)
+
+    def replaced() -> bool:
+        running = others[0].running()
+        return len(running) == 8 and not running & superseded
+
+    until(replaced)
     elsewhere = others[0].running()
-    assert set(processes(nodes)) - elsewhere
+    assert set(worker.task_processes()) == superseded
     worker.resume(frozen)
     until(lambda: others[0].nodes()[worker.name].node.status.state == NODE_STATE_READY)
     until(lambda: set(processes(nodes)) == others[0].running(), saying="superseded ones stopped")
