@@ -72,7 +72,7 @@ def _up(folder: Path, managers: int, workers: int, runtime: str, say: Say) -> Lo
         say(f"Starting {_count(managers, MANAGER)} and {_count(workers, WORKER)} in {folder}")
         claim.free_ports()
         for node in cluster.nodes:
-            processes.start(node, chosen)
+            processes.start(node, cluster)
         members.wait_for_daemons(cluster.nodes, _DAEMON_TIMEOUT_S)
         members.form(cluster)
     finally:
@@ -132,7 +132,12 @@ def _planned(folder: Path, claim: addresses.Claim, managers: int, runtime: str) 
             LocalNode(name, role, address.host, address.port, folder / name, socket, group_id)
         )
     return LocalCluster(
-        folder, runtime, claim.block, tuple(nodes), sockets=str(sockets) if sockets else ""
+        folder,
+        runtime,
+        claim.block,
+        tuple(nodes),
+        sockets=str(sockets) if sockets else "",
+        docker_host=os.environ.get("DOCKER_HOST", ""),
     )
 
 
@@ -159,7 +164,7 @@ def kill(cluster: LocalCluster, names: Sequence[str], *, daemon_only: bool) -> N
     processes.kill_all({process for family in families for process in family})
     if not daemon_only:
         for node in nodes:
-            tasks.cut_power(node)
+            tasks.cut_power(node, cluster.docker_host)
 
 
 def pause(cluster: LocalCluster, names: Sequence[str]) -> None:
@@ -181,7 +186,7 @@ def start(cluster: LocalCluster, names: Sequence[str]) -> list[str]:
     nodes = [cluster.node(name) for name in names]
     stopped = [node for node in nodes if processes.daemon(node) is None]
     for node in stopped:
-        processes.start(node, cluster.runtime)
+        processes.start(node, cluster)
     members.wait_for_daemons(stopped, _DAEMON_TIMEOUT_S)
     running = [node for node in cluster.managers if processes.daemon(node) is not None]
     if stopped and 2 * len(running) > len(cluster.managers):
@@ -257,7 +262,7 @@ def _remove_everything(folder: Path) -> None:
         for node in nodes:
             places[node.runtime_dir] = tasks.identity_of(node)
             powercut.kill_node(node.runtime_dir)
-        problems = tasks.remove_all(places)
+        problems = tasks.remove_all(places, cluster.docker_host if cluster else "")
     if problems:
         raise LocalError(
             f"not all tasks could be removed: {'; '.join(problems)}: repair that, and repeat "

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from swarm.local.errors import LocalError
-from swarm.local.record import LocalNode
+from swarm.local.record import LocalCluster, LocalNode
 from swarm.worker.runtime.processes import (
     ProcessId,
     descendants,
@@ -27,7 +27,7 @@ _GONE_TIMEOUT_S = 10.0
 _PID_FILE = "swarmd.pid"
 
 
-def start(node: LocalNode, runtime: str) -> subprocess.Popen[bytes]:
+def start(node: LocalNode, cluster: LocalCluster) -> subprocess.Popen[bytes]:
     """Start the node's daemon; it outlives this process. LocalError where it runs already."""
     if daemon(node) is not None:
         raise LocalError(f"{node.name} runs already")
@@ -43,13 +43,13 @@ def start(node: LocalNode, runtime: str) -> subprocess.Popen[bytes]:
                 *("--listen-addr", node.listen_address),
                 *("--advertise-addr", node.host),
                 *("--hostname", node.name),
-                *("--runtime", runtime),
+                *("--runtime", cluster.runtime),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=node.state_dir,
-            env=_environment(),
+            env=_environment(cluster),
             start_new_session=True,
             group=node.group_id or None,
         )
@@ -57,9 +57,11 @@ def start(node: LocalNode, runtime: str) -> subprocess.Popen[bytes]:
     return process
 
 
-def _environment() -> dict[str, str]:
+def _environment(cluster: LocalCluster) -> dict[str, str]:
     """The cluster's settings are its own: none comes from the caller's SWARMD_*."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SWARMD_")}
+    values = {name: value for name, value in os.environ.items() if not name.startswith("SWARMD_")}
+    values.pop("DOCKER_HOST", None)
+    return {**values, "DOCKER_HOST": cluster.docker_host} if cluster.docker_host else values
 
 
 def daemon(node: LocalNode) -> ProcessId | None:

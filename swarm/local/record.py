@@ -53,7 +53,8 @@ class LocalNode:
 class LocalCluster:
     """`complete` is false while `up` is at work, and after one that was killed. `block` is empty
     where the nodes share an address. `sockets` is the folder of the sockets where that is not
-    the nodes' own (its name would be too long for a socket's)."""
+    the nodes' own (its name would be too long for a socket's). `docker_host` is $DOCKER_HOST of
+    `up`: later verbs mean the same engine."""
 
     folder: Path
     runtime: str
@@ -61,6 +62,7 @@ class LocalCluster:
     nodes: tuple[LocalNode, ...]
     complete: bool = False
     sockets: str = ""
+    docker_host: str = ""
 
     def node(self, name: str) -> LocalNode:
         """LocalError for a name that is none of its nodes'."""

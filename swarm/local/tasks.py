@@ -16,18 +16,18 @@ from swarm.worker.runtime.powercut import kill_node
 from swarm.worker.runtime.process import ProcessRuntime
 
 
-def cut_power(node: LocalNode) -> None:
+def cut_power(node: LocalNode, docker_host: str) -> None:
     """All tasks of the node die at once; its daemon must be dead already. RuntimeFailed."""
     kill_node(node.runtime_dir)
     if (node.runtime_dir / "docker").is_dir():
-        asyncio.run(_kill_containers(node))
+        asyncio.run(_kill_containers(node, docker_host))
 
 
-async def _kill_containers(node: LocalNode) -> None:
+async def _kill_containers(node: LocalNode, docker_host: str) -> None:
     identity = identity_of(node)
     if identity is None:
         return
-    runtime = DockerRuntime(identity, "", node.runtime_dir / "docker")
+    runtime = DockerRuntime(identity, docker_host, node.runtime_dir / "docker")
     try:
         found = await runtime.list()
         await asyncio.gather(*(runtime.kill(task.task_id) for task in found))
@@ -35,19 +35,19 @@ async def _kill_containers(node: LocalNode) -> None:
         await runtime.close()
 
 
-def remove_all(places: Mapping[Path, Identity | None]) -> list[str]:
+def remove_all(places: Mapping[Path, Identity | None], docker_host: str) -> list[str]:
     """Nothing is left of the tasks in these runtime folders: processes, containers, mounts,
     namespaces. What could not be removed, a line each."""
 
     async def remove() -> list[list[str]]:
-        return await asyncio.gather(*(_remove_in(*place) for place in places.items()))
+        return await asyncio.gather(*(_remove_in(*place, docker_host) for place in places.items()))
 
     return [problem for problems in asyncio.run(remove()) for problem in problems]
 
 
-async def _remove_in(folder: Path, identity: Identity | None) -> list[str]:
+async def _remove_in(folder: Path, identity: Identity | None, docker_host: str) -> list[str]:
     problems: list[str] = []
-    for runtime in _runtimes(folder, identity):
+    for runtime in _runtimes(folder, identity, docker_host):
         try:
             for task in await runtime.list():
                 await runtime.remove(task.task_id)
@@ -58,11 +58,11 @@ async def _remove_in(folder: Path, identity: Identity | None) -> list[str]:
     return problems
 
 
-def _runtimes(folder: Path, identity: Identity | None) -> list[Runtime]:
+def _runtimes(folder: Path, identity: Identity | None, docker_host: str) -> list[Runtime]:
     """The drivers that have been at work here."""
     found: list[Runtime] = []
     if identity is not None and (folder / "docker").is_dir():
-        found.append(DockerRuntime(identity, "", folder / "docker"))
+        found.append(DockerRuntime(identity, docker_host, folder / "docker"))
     if identity is not None and (folder / "oci").is_dir() and shutil.which("ip"):
         found.append(OciRuntime(identity, folder / "oci"))
     if (folder / "process").is_dir():
