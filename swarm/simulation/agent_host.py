@@ -34,7 +34,7 @@ class AgentStream:
         self._session_id = session_id
         self._loop = agent.cluster.loop
         self._network = agent.cluster.network
-        self._broken = False
+        self.broken = False
 
     def open(self) -> None:
         self._from_agent(
@@ -50,45 +50,45 @@ class AgentStream:
     def close_from_manager(self, reason: str) -> None:
         """After what was sent before."""
         self._from_manager(lambda: self._tell_agent(happened.SessionClosed(self._session, reason)))
-        self._broken = True
+        self.broken = True
 
     def agent_gone(self) -> None:
         """The agent disconnected, or its process ended."""
-        if self._broken:
+        if self.broken:
             return
-        self._broken = True
+        self.broken = True
         self._loop.after(0.002, self._manager_hears_end)
 
     def manager_gone(self) -> None:
         """The manager's process ended. The news may take a while: a machine can be dead, too."""
-        if self._broken:
+        if self.broken:
             return
-        self._broken = True
+        self.broken = True
         self._agent_hears_end(self._agent.cluster.network_rng.choice((0.002, 0.1, 4.0)))
 
     def _from_agent(self, arrive: Callable[[], None]) -> None:
-        if self._broken:
+        if self.broken:
             return
 
         def deliver() -> None:
             if self._manager.epoch == self._manager_epoch:
                 arrive()
-            elif not self._broken:
-                self._broken = True
+            elif not self.broken:
+                self.broken = True
                 self._agent_hears_end(0.002)
 
         if not self._network.segment(self._agent.name, self._manager.name, deliver):
             self._break()
 
     def _from_manager(self, arrive: Callable[[], None]) -> None:
-        if self._broken:
+        if self.broken:
             return
         if not self._network.segment(self._manager.name, self._agent.name, arrive):
             self._break()
 
     def _break(self) -> None:
         """What is lost breaks the stream; each side learns it after a time of its own."""
-        self._broken = True
+        self.broken = True
         rng = self._agent.cluster.network_rng
         self._loop.after(rng.uniform(0.1, 6.0), self._manager_hears_end)
         self._agent_hears_end(rng.uniform(0.1, 6.0))
@@ -158,6 +158,12 @@ class AgentHost:
         for stream in self._streams.values():
             stream.agent_gone()
         self._streams.clear()
+
+    @property
+    def connected(self) -> bool:
+        """A manager serves it, on a stream that is whole."""
+        whole = any(not stream.broken for stream in self._streams.values())
+        return whole and self.core is not None and self.core.connected
 
     def pause(self) -> None:
         if self.core is not None:
@@ -253,7 +259,7 @@ class AgentHost:
                 if report is not None:
                     self._later(*report)
             case do.Stop(task_id, grace_s):
-                delay = containers.stop(task_id, grace_s)
+                delay = containers.stop_takes_s(grace_s)
                 self.cluster.loop.after(delay, self._stopped, self.epoch, task_id)
             case do.Remove(task_id):
                 containers.remove(task_id)

@@ -21,7 +21,7 @@ from swarm.simulation.manager_host import ManagerHost
 
 _ATTEMPTS = 5
 _ATTEMPT_S = 5.0
-_DEADLINE_S = 15.0
+DEADLINE_S = 15.0
 _READ_S = 5.0
 
 Steps = Generator["float | Wait", Any, Any]
@@ -80,7 +80,7 @@ class Change:
 def change(host: ManagerHost, request: Change, *, forwarded: bool) -> Steps:
     """Forwarding.on_leader, for changes."""
     loop = host.cluster.loop
-    deadline = loop.now + (_ATTEMPT_S if forwarded else _DEADLINE_S)
+    deadline = loop.now + (_ATTEMPT_S if forwarded else DEADLINE_S)
     while True:
         try:
             assert host.core is not None, "its processes end with it"

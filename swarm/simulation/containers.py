@@ -137,8 +137,8 @@ class Containers:
         status = HealthStatus.HEALTHY if container.ever_healthy else HealthStatus.UNHEALTHY
         return delay, happened.HealthReported(task_id, Health(status))
 
-    def stop(self, task_id: str, grace_s: float) -> float:
-        """Seconds until it has stopped; call `end` then."""
+    def stop_takes_s(self, grace_s: float) -> float:
+        """Seconds until a signalled container has stopped; call `end` then."""
         return min(grace_s, self.rng.uniform(0.01, 0.6))
 
     def remove(self, task_id: str) -> None:

@@ -10,6 +10,11 @@ import heapq
 from collections.abc import Callable, Generator
 from typing import Any
 
+from swarm.simulation.violation import Violation
+
+# More happens within a virtual second only where something goes round in circles.
+_STEPS_A_SECOND_MAX = 50_000
+
 # What a process yields: seconds to sleep, or a signal (with a patience) to wait for.
 Process = Generator["float | Wait", Any, Any]
 
@@ -21,6 +26,8 @@ class Loop:
         self.now = 0.0
         self.steps = 0
         self._sequence = 0
+        self._second = 0
+        self._steps_before = 0
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
 
     def at(self, time: float, callback: Callable[..., None], *args: Any) -> None:
@@ -38,6 +45,10 @@ class Loop:
         while heap and heap[0][0] <= end:
             self.now, _, callback, args = pop(heap)
             self.steps += 1
+            if int(self.now) != self._second:
+                self._second, self._steps_before = int(self.now), self.steps
+            elif self.steps - self._steps_before > _STEPS_A_SECOND_MAX:
+                raise Violation("nobody goes round in circles", f"at {self.now:.3f} s")
             callback(*args)
         self.now = end
 

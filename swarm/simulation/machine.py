@@ -7,6 +7,7 @@ and lived by.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from swarm.api.v1.node_pb2 import (
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
     from swarm.simulation.cluster import Cluster
 
 _RETRY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    members: Sequence[Member]
 
 
 class Machine:
@@ -168,14 +174,14 @@ class Machine:
                 self.cluster, self.name, name, lambda host, r=raft_id: self._ask_in(host, r)
             )
             answer = yield Wait(call, 5.0)
-            if isinstance(answer, list):
-                self.begin_manager(raft_id, self.cluster.new_disk(self.name), answer)
+            if isinstance(answer, _Admitted):
+                self.begin_manager(raft_id, self.cluster.new_disk(self.name), answer.members)
                 return
         yield _RETRY_S
         self._role_unsettled = True
 
     def _ask_in(self, host: ManagerHost, raft_id: int) -> api.Steps:
-        """ManagersApi.JoinRaft, on the manager asked. The members, or why not."""
+        """ManagersApi.JoinRaft, on the manager asked: Admitted, or why not."""
         assert host.core is not None, "its processes end with it"
         if not host.core.leads_and_knows:
             return api.NotKnown("not the leader")
@@ -185,4 +191,4 @@ class Machine:
         answer = yield Wait(promise)
         if answer.refused:
             return api.NotKnown(answer.refused)
-        return list(host.store.members())
+        return _Admitted(list(host.store.members()))

@@ -5,7 +5,7 @@ A mutant replaces functions of production classes while it is applied, and never
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ class Mutants:
         return list(self._makers)
 
     @contextmanager
-    def applied(self, name: str) -> Iterator[None]:
+    def applied(self, name: str) -> Generator[None]:
         """While inside, the bug is there. No name, no bug."""
         patches = self._makers[name]() if name else []
         kept = [(owner, attribute, getattr(owner, attribute)) for owner, attribute, _ in patches]

@@ -96,7 +96,7 @@ def _machines(cluster: Cluster, store: Store) -> str | None:
         if running != shall:
             return f"{name} runs {list(map(short, running))}, shall run {list(map(short, shall))}"
         assert machine.agent.core is not None, "it was started"
-        if not machine.agent.core.connected:
+        if not machine.agent.connected:
             return f"the agent on {name} has no session"
         assigned = {task.id for task in store.tasks_of_node(name)}
         surplus = [t for t in machine.agent.core.tasks if t not in assigned]

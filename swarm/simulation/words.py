@@ -16,7 +16,7 @@ from swarm.worker.core import effects as do
 from swarm.worker.core import events as happened
 
 
-def describe(thing: Any) -> str:
+def describe(thing: object) -> str:
     """Anything that is noted in a trace."""
     if isinstance(thing, str):
         return thing

@@ -28,7 +28,8 @@ from swarm.simulation.scenario import CPU, GIB
 if TYPE_CHECKING:
     from swarm.simulation.cluster import Cluster
 
-_PATIENCE_S = 20.0
+# Some give up while the outcome is not known.
+_PATIENCE_S = (1.0, 20.0, 20.0)
 _SERVICES_MAX = 4
 _REPLICAS_MAX = 5
 # So that all of it fits on the smallest cluster, an update's surplus included.
@@ -44,7 +45,15 @@ class Client:
         self._cluster = cluster
         self._rng: random.Random = cluster.streams.of(f"client/{number}")
         self._requests = 0
-        self.busy = False
+        # The operator, number 0, has to see things through.
+        self._patience_s = self._rng.choice(_PATIENCE_S) if number else max(_PATIENCE_S)
+        self._busy = False
+        # Until then what it gave up waiting for may still be done.
+        self._late_until = 0.0
+
+    @property
+    def busy(self) -> bool:
+        return self._busy or self._cluster.loop.now < self._late_until
 
     def run(self, until: float) -> api.Steps:
         rng, loop = self._rng, self._cluster.loop
@@ -52,9 +61,9 @@ class Client:
             yield rng.expovariate(3.0)
             if loop.now >= until:
                 return
-            self.busy = True
+            self._busy = True
             yield from self._one()
-            self.busy = False
+            self._busy = False
 
     def _one(self) -> api.Steps:
         draw = self._rng.random()
@@ -91,7 +100,7 @@ class Client:
 
     def _ask_read(self, look: api.Look) -> api.Steps:
         return api.ask(
-            self._cluster, self.name, self._rng, lambda host: api.read(host, look), _PATIENCE_S
+            self._cluster, self.name, self._rng, lambda host: api.read(host, look), self._patience_s
         )
 
     # Writes
@@ -127,7 +136,9 @@ class Client:
 
     def _remove(self, service_id: str) -> api.Steps:
         yield from self._write(
-            "removes", lambda view, *_: service.remove(view, service_id, self.name), removes=True
+            "removes",
+            lambda view, _ids, _now_ns: service.remove(view, service_id, self.name),
+            removes=True,
         )
 
     def _change_availability(self) -> api.Steps:
@@ -197,10 +208,12 @@ class Client:
             self.name,
             self._rng,
             lambda host: api.change(host, request, forwarded=False),
-            _PATIENCE_S,
+            self._patience_s,
         )
         self._note(what, request_id, outcome)
         history.end_write(operation, request_id, outcome)
+        if isinstance(outcome, api.NotKnown):
+            self._late_until = self._cluster.loop.now + api.DEADLINE_S
         return outcome
 
     def _note(self, *what: object) -> None:

@@ -55,7 +55,7 @@ class History:
             if request_id in self._effects:
                 raise Violation(
                     "a request takes effect once",
-                    f"{attempt_id} made revision {revision}, and {self._effects[request_id]} before",
+                    f"{attempt_id} made revision {revision}, before {self._effects[request_id]}",
                 )
             if request_id in self._refused:
                 raise Violation(

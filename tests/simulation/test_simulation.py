@@ -1,0 +1,80 @@
+"""The simulator runs clean on fixed seeds, and the same in every process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from swarm.simulation.scenario import FAULTS, draw
+from swarm.simulation.simulation import Result, simulate
+
+REGRESSIONS = Path(__file__).with_name("regressions.txt")
+
+
+def regressions() -> list[int]:
+    lines = REGRESSIONS.read_text().splitlines()
+    return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
+
+
+def why(result: Result) -> str:
+    return f"seed {result.seed}: {result.invariant}: {result.detail}"
+
+
+def run(*arguments: str, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "swarm.simulation", *arguments],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("seed", regressions())
+def test_a_seed_that_failed_once(seed: int) -> None:
+    result, _ = simulate(seed)
+    assert not result.failed, why(result)
+
+
+@pytest.mark.parametrize("seed", range(5000, 5010))
+def test_a_calm_cluster_does_what_it_is_asked(seed: int) -> None:
+    result, _ = simulate(seed, allowed=())
+    assert not result.failed, why(result)
+    assert result.operations["writes"] > 5
+    assert result.operations["unknown"] == 0
+
+
+def test_every_fault_can_be_drawn_and_switched_off() -> None:
+    drawn = set().union(*(draw(seed).faults for seed in range(200)))
+    assert drawn == set(FAULTS)
+    assert draw(5, ["pause"]).faults <= {"pause"}
+
+
+@pytest.mark.parametrize("seed", [3, 45])
+def test_a_trace_is_the_same_in_every_process(seed: int) -> None:
+    first = run("--replay", str(seed), hash_seed="1")
+    second = run("--replay", str(seed), hash_seed="2")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[-1].startswith("sha256 ")
+    assert first.stdout == second.stdout
+
+
+def test_the_last_line_sums_up() -> None:
+    done = run("--seeds", "4", "--first", "7", "--faults", "manager_crash,drop")
+    assert done.returncode == 0, done.stdout
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["seeds"], summary["first"], summary["failed"]) == (4, 7, 0)
+    assert summary["virtual_hours"] > 0
+    assert set(summary["faults"]) <= {"manager_crash", "dropped"}
+
+
+def test_an_unknown_fault_is_refused() -> None:
+    refused = run("--faults", "gremlins")
+    assert refused.returncode == 2
+    assert "unknown fault gremlins" in refused.stderr
