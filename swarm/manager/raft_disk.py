@@ -25,6 +25,7 @@ from swarm.manager.core.raft import MemoryStorage
 from swarm.manager.core.store import Store
 from swarm.manager.snapshots import Snapshots, SnapshotWriter
 from swarm.manager.wal import Wal
+from swarm.priority import prefer_this_process
 from swarm.security.encryption import open_encrypter
 
 _T = TypeVar("_T")
@@ -165,6 +166,7 @@ class RaftDisk:
         on_room: Callable[[bool], None],
         on_fatal: Callable[[str], None],
     ) -> None:
+        prefer_this_process()
         try:
             while (work := self._take_all()) is not None:
                 number = self._write(work)

@@ -13,6 +13,7 @@ import click
 
 from swarm.node import config as settings
 from swarm.node.config import ConfigError, NodeConfig
+from swarm.priority import prefer_this_process
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def command(**flags: Any) -> None:
         format="%(asctime)s %(levelname)s %(message)s",
         stream=sys.stderr,
     )
+    prefer_this_process()
     with lock:
         sys.exit(asyncio.run(_run(config)))
 

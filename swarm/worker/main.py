@@ -33,6 +33,7 @@ from swarm.api.v1.node_pb2 import (
     NodeRole,
 )
 from swarm.api.v1.types_pb2 import Platform, Resources
+from swarm.priority import prefer_this_process
 from swarm.security.errors import SecurityError
 from swarm.security.node_keys import NodeBundle, NodeKeys
 from swarm.security.roles import Role
@@ -48,7 +49,6 @@ from swarm.worker.runtime.select import Choice, RuntimeConfig, choose
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
-_NICE = -10
 _OPEN_FILES = 65536
 
 
@@ -270,19 +270,6 @@ def end_with_parent() -> None:
     """SIGTERM when the parent dies, even if somebody else holds our stdin open."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def prefer_this_process() -> None:
-    """Heartbeats go out while tasks use every processor: higher priority, where we may.
-
-    Only this thread has it; what it starts begins with the normal one (SCHED_RESET_ON_FORK).
-    """
-    try:
-        policy = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
-        os.sched_setscheduler(0, policy, os.sched_param(0))
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-    except (OSError, AttributeError):
-        log.info("no right to a higher priority: heartbeats compete with tasks")
 
 
 def allow_many_connections() -> None:

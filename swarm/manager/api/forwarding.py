@@ -5,6 +5,7 @@ request id until the caller's deadline; the store remembers ids, so it takes eff
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -48,6 +49,9 @@ class Forwarding:
         of another manager. Without a leader it waits as long as the caller does, but no longer
         than `patience_s`."""
         who, forwarded = who_of(context)
+        if getattr(request, "request_id", None) == "":
+            # Asked again after a change of leader, it must be known as the same request.
+            request.request_id = secrets.token_hex(16)  # type: ignore[attr-defined]
         deadline = time.monotonic() + min(context.time_remaining() or _DEADLINE_S, patience_s)
         while True:
             try:

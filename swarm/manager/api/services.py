@@ -1,6 +1,5 @@
 """Services, as users ask for them."""
 
-import secrets
 import time
 
 from swarm.api.v1 import control_pb2 as pb
@@ -49,7 +48,7 @@ class ServiceMethods(ControlRequests):
         )
 
     async def _create(self, request: pb.CreateServiceRequest, who: str) -> pb.CreateServiceResponse:
-        request_id = request.request_id or secrets.token_hex(16)
+        request_id = request.request_id
 
         def build() -> Transaction:
             ids = RequestIds(request_id)
