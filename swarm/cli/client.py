@@ -122,7 +122,8 @@ class Client:
         def call(stubs: Stubs, timeout_s: float) -> Response:
             return method(stubs)(request, timeout=timeout_s)
 
-        return self._repeat(call, deadline_s or self._deadline_s)
+        changes = hasattr(request, "request_id")
+        return self._repeat(call, deadline_s or self._deadline_s, changes=changes)
 
     def ask_local(
         self,
@@ -160,7 +161,13 @@ class Client:
                     raise refusal(error) from error
                 self._advance()
 
-    def _repeat(self, call: Callable[[Stubs, float], Response], deadline_s: float) -> Response:
+    def _repeat(
+        self,
+        call: Callable[[Stubs, float], Response],
+        deadline_s: float,
+        *,
+        changes: bool = False,
+    ) -> Response:
         rounds = _Rounds(len(self.endpoints), time.monotonic() + deadline_s, self._answered)
         while True:
             left = max(rounds.deadline - time.monotonic(), 0.0)
@@ -172,20 +179,19 @@ class Client:
             except grpc.RpcError as error:
                 rounds.failed(error)
             if not rounds.go_on():
-                raise self._given_up(rounds, deadline_s) from rounds.failure
+                raise self._given_up(rounds, deadline_s, changes) from rounds.failure
             self._advance()
             rounds.pause()
 
-    def _given_up(self, rounds: _Rounds, deadline_s: float) -> CliError:
+    def _given_up(self, rounds: _Rounds, deadline_s: float, changes: bool) -> CliError:
         assert rounds.failure is not None
         if rounds.refused:
             return refusal(rounds.failure)
         if rounds.nobody_there:
             return self._no_connection(self.endpoints, rounds.failure)
-        return CliError(
-            f"no answer within {deadline_s:g}s: {_one_line(rounds.failure.details() or '')}; "
-            "whether the request took effect is not known"
-        )
+        details = _one_line(rounds.failure.details() or "").removesuffix(".")
+        outcome = "; whether the request took effect is not known" if changes else ""
+        return CliError(f"no answer within {deadline_s:g}s: {details}{outcome}")
 
     def _connected(self, index: int | None = None) -> Stubs:
         index = self._current if index is None else index

@@ -200,12 +200,17 @@ def test_without_a_leader_it_is_asked_again_until_there_is_one(start, cluster) -
 
 def test_no_leader_for_good(start) -> None:
     only = start()
-    only.refuse = "there is no leader: 1 of 3 managers is reachable"
-    with client_of(only.host, deadline_s=0.4) as client, pytest.raises(CliError) as error:
-        list_services(client)
+    only.refuse = "The swarm does not have a leader."
+    removal = pb.RemoveServiceRequest(request_id="r", reference="web")
+    with client_of(only.host, deadline_s=0.4) as client:
+        with pytest.raises(CliError) as error:
+            list_services(client)
+        assert error.value.message == "no answer within 0.4s: The swarm does not have a leader"
+        with pytest.raises(CliError) as error:
+            client.ask(lambda stubs: stubs.control.RemoveService, removal)
     assert error.value.message == (
-        "no answer within 0.4s: there is no leader: 1 of 3 managers is reachable; whether the "
-        "request took effect is not known"
+        "no answer within 0.4s: The swarm does not have a leader; whether the request took "
+        "effect is not known"
     )
 
 
