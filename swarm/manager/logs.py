@@ -15,7 +15,7 @@ from swarm.api.v1.dispatcher_pb2 import ManagerMessage
 from swarm.api.v1.logs_pb2 import LogBatch, LogOptions, LogSubscription
 from swarm.api.v1.managers_pb2_grpc import ManagersStub
 from swarm.api.v1.task_pb2 import Task
-from swarm.manager.manager import Manager, AgentSession
+from swarm.manager.manager import AgentSession, Manager
 
 # Batches not yet taken by whoever reads; an agent that is faster than its reader waits on
 # gRPC's flow control only so far, then loses the oldest subscription's place.

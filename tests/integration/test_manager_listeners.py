@@ -339,7 +339,7 @@ async def test_an_agent_speaks_for_its_own_node_alone(manager: OneManager) -> No
 
 async def _until(true: object) -> None:
     async with asyncio.timeout(20):
-        while not true():  # type: ignore[operator]
+        while not true():  # type: ignore[operator]  # noqa: ASYNC110 - another process says it
             await asyncio.sleep(0.01)
 
 
