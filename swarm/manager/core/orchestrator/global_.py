@@ -78,7 +78,7 @@ def _settle_up(
             slots.replace(work, service, key, tasks[-1] if tasks else None)
     elif _is_due(service, standing, node, intent):
         start_first = spec.update.order == UPDATE_ORDER_START_FIRST and wanted(standing)
-        slots.update(work, service, key, standing, start_first=start_first)
+        slots.update(work, service, spec, key, standing, start_first=start_first)
     elif current is not None:
         if not ended(current):
             slots.promote(work, key, current)

@@ -59,7 +59,7 @@ def settle(
             slots.replace(work, service, key, None)
     elif intent is Intent.UPDATE and standing.revision != service.task_revision:
         start_first = spec.update.order == UPDATE_ORDER_START_FIRST and _runs(work, standing)
-        slots.update(work, service, key, standing, start_first=start_first)
+        slots.update(work, service, spec, key, standing, start_first=start_first)
     elif current is not None:
         _settle_current(work, service, key, current)
 

@@ -111,7 +111,13 @@ def replace(
 
 
 def update(
-    work: Work, service: Service, key: SlotKey, standing: Task, *, start_first: bool
+    work: Work,
+    service: Service,
+    spec: ServiceSpec,
+    key: SlotKey,
+    standing: Task,
+    *,
+    start_first: bool,
 ) -> None:
     """A task of the service's revision in place of one of another. Where an update is taken back
     before it came through, the task that still stands in for it stays."""
@@ -119,6 +125,8 @@ def update(
     kept = next((t for t in reversed(tasks) if _is_of(service, t) and not ended(t)), None)
     if kept is None:
         replace(work, service, key, standing, start_first=start_first)
+        tasks = tasks_of(work, key)
+        settle_older(work, spec, tasks[-1], tasks)
         return
     for task in tasks:
         if wanted(task) and task.id != kept.id:
