@@ -22,7 +22,7 @@ test:  ## the tests: [ARGS="tests/unit -k raft"]
 lint: venv  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: protos-check
