@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 from collections.abc import Callable
@@ -219,7 +220,7 @@ def _load(folder: str | None) -> LocalCluster:
 
 
 def _folder(folder: str | None) -> Path:
-    return Path(folder).absolute() if folder else clusters.default_folder()
+    return Path(os.path.abspath(folder)) if folder else clusters.default_folder()  # noqa: PTH100
 
 
 class _in_words:  # noqa: N801 - reads as a statement where it is used

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -34,7 +35,7 @@ def main() -> int:
     parser.add_argument("--runtime", default="auto", help="auto, docker, oci or process")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
-    folder = given.dir.absolute()
+    folder = Path(os.path.abspath(given.dir))  # noqa: PTH100 - also without `..`
     try:
         _run(folder, given.runtime)
     except KeyboardInterrupt:
