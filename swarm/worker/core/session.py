@@ -1,8 +1,8 @@
 """The session with a manager, any of them: found, kept, given up, and found again.
 
-Managers are tried in random order, each once before any is tried again, with a pause that grows
-while nobody serves us. A session counts as serving from its first complete assignments on. What
-the managers have not committed is sent again in every new session.
+Managers are tried in random order, the one that was lost last, each once before any is tried
+again, with a pause that grows while nobody serves us. A session counts as serving from its first
+complete assignments on. What the managers have not committed is sent again in every new session.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ class SessionTimes:
 
     backoff_min_s: float = 0.1
     backoff_max_s: float = 1.0
-    answer_s: float = 5.0  # from Connect to the first answer
+    answer_s: float = 3.0  # from Connect to the first answer
     heartbeat_s: float = 1.0  # until the manager says otherwise
-    silent_periods: int = 5
-    silent_min_s: float = 5.0
+    # Less than the five after which the leader takes this node for dead: one that was served by a
+    # manager that froze has found another one by then.
+    silent_periods: int = 3
+    silent_min_s: float = 2.0
     status_batch_s: float = 0.02  # between two reports
     role_again_s: float = 10.0  # a role that differs is told again, as renewing may have failed
 
@@ -113,7 +115,6 @@ class Session:
         self._manager = ""
         self._answered = False
         self._complete = False  # had its complete assignments
-        self._echoes = False  # the manager answers heartbeats
         self._backoff_s = times.backoff_min_s
         self._connect_at: float | None = None
         self._answer_by = 0.0
@@ -177,9 +178,7 @@ class Session:
             return self._connect_at
         if not self._answered:
             return self._answer_by
-        times = [self._heartbeat_at]
-        if self._echoes:
-            times.append(self._silent_from())
+        times = [self._heartbeat_at, self._silent_from()]
         if self._outbox.has_unsent:
             times.append(self._report_at)
         return min(times)
@@ -218,7 +217,7 @@ class Session:
         self._last_session += 1
         self._session = self._last_session
         self._manager = address
-        self._answered = self._complete = self._echoes = False
+        self._answered = self._complete = False
         self._connect_at = None
         self._answer_by = now + self._times.answer_s
         incarnation, revision = self.position
@@ -232,13 +231,16 @@ class Session:
         self._out.append(do.Send(self._session, AgentMessage(hello=hello)))
 
     def _pick_manager(self) -> str | None:
-        candidates = list(dict.fromkeys(self._known + self._given))
+        candidates = self._managers()
         self._untried = [address for address in self._untried if address in candidates]
         if not self._untried:
             self._untried = candidates
         if not self._untried:
             return None
         return self._untried.pop(self._rng.randrange(len(self._untried)))
+
+    def _managers(self) -> list[str]:
+        return list(dict.fromkeys(self._known + self._given))
 
     def _managers_given(self, addresses: Sequence[str], now: float) -> None:
         self._given = tuple(addresses)
@@ -267,7 +269,6 @@ class Session:
             case "assignments":
                 self._assignments(message.assignments, now)
             case "acknowledged":
-                self._echoes = self._echoes or not message.acknowledged.updates
                 self._outbox.acknowledge(message.acknowledged.updates)
             case "log_subscription":
                 assert self._session is not None
@@ -336,7 +337,7 @@ class Session:
             self._out += self._sent(AgentMessage(description=description))
 
     def _keep_up(self, now: float) -> None:
-        if self._echoes and now >= self._silent_from():
+        if now >= self._silent_from():
             self._give_up(f"manager {self._manager} has fallen silent", now)
             return
         if now >= self._heartbeat_at:
@@ -369,6 +370,8 @@ class Session:
         self._lost(reason, now, refused=False)
 
     def _lost(self, reason: str, now: float, *, refused: bool) -> None:
+        if self._answered:
+            self._untried = [address for address in self._managers() if address != self._manager]
         self._over()
         self._out.append(do.SessionDown(reason, refused))
         self._connect_at = now + self._backoff_s * (0.5 + self._rng.random())
@@ -376,5 +379,5 @@ class Session:
 
     def _over(self) -> None:
         self._session = None
-        self._answered = self._complete = self._echoes = False
+        self._answered = self._complete = False
         self._out.append(SessionOver())

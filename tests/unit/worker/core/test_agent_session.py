@@ -70,11 +70,27 @@ def test_a_manager_that_falls_silent_is_left(world):
     world.pass_time(3)
     world.held = {do.Send}
     session = world.manager.session
-    world.pass_time(4)
+    world.pass_time(1.5)
     assert do.Disconnect(session) not in world.done
-    world.pass_time(3)
+    world.pass_time(2)
+    # Well before the five periods after which this node would be taken for dead.
     assert do.Disconnect(session) in world.done
     assert any("silent" in down.reason for down in world.of(do.SessionDown))
+
+
+def test_the_manager_that_was_lost_is_tried_last(new_world):
+    for seed in range(8):
+        world = new_world(seed)
+        world.managers = ("m1:1", "m2:1", "m3:1")
+        world.start()
+        world.assign("t1")
+        lost = world.of(do.Connect)[-1].address
+        world.manager_up = False
+        before = len(world.of(do.Connect))
+        world.give(ev.SessionClosed(world.manager.session, "reset"))
+        world.pass_time(4)
+        after = [connect.address for connect in world.of(do.Connect)][before:]
+        assert {*after[:2]} == {"m1:1", "m2:1", "m3:1"} - {lost}
 
 
 def test_an_agent_that_was_late_itself_blames_nobody(world):
