@@ -16,7 +16,13 @@ def main() -> int:
         kinds = ("python", "grpc_python", "mypy", "mypy_grpc")
         outputs = [f"--{kind}_out={name}" for kind in kinds]
         command = [sys.executable, "-m", "grpc_tools.protoc", "-Iprotos", *outputs, *protos]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        # protoc looks for the plugins of mypy on the PATH.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        environment = {**os.environ, "PATH": path}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode != 0:
+            print(done.stderr, file=sys.stderr)
+            return done.returncode
         fresh, committed = contents(Path(name) / GENERATED), contents(GENERATED)
     stale = sorted(
         file for file in fresh.keys() | committed.keys() if fresh.get(file) != committed.get(file)
