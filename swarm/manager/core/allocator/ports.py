@@ -31,13 +31,16 @@ def publish(
     A picked port stays with its target port when the service (`current`) is updated. The
     search begins at `start`, any number: those of two services should differ, so that services
     created at once do not pick the same. A port in host mode with no number stays so: its node
-    picks one. Raises PortUnavailable.
+    picks one; with a number it can't be another's ingress port, which every node listens on.
+    Raises PortUnavailable.
     """
     own_id = current.id if current is not None else ""
     taken: dict[PortKey, None] = {}
     for port in wanted:
-        if port.publish_mode == PUBLISH_MODE_INGRESS and port.published_port:
-            _check_free(view, port, own_id)
+        if not port.published_port:
+            continue
+        _check_free(view, port, own_id)
+        if port.publish_mode == PUBLISH_MODE_INGRESS:
             taken[port_key(port)] = None
     picked_before = _picked_before(current, taken)
     ports: list[PortConfig] = []

@@ -9,7 +9,7 @@ _PORT_MAX = 65_535
 
 def check(endpoint: EndpointSpec) -> None:
     """Raises InvalidRequest. Clashes with other services: `allocator.ports`."""
-    published: dict[tuple[int, int, int], None] = {}
+    published: dict[tuple[int, int], None] = {}
     for port in endpoint.ports:
         _check_numbers(port)
         _check_protocol(port)
@@ -21,7 +21,7 @@ def check(endpoint: EndpointSpec) -> None:
             )
         if not port.published_port:
             continue
-        key = (port.protocol, port.published_port, port.publish_mode)
+        key = (port.protocol, port.published_port)
         if key in published:
             raise InvalidRequest(
                 f"duplicate published ports provided: {port.published_port}/{_name(port)} "

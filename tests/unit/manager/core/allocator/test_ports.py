@@ -63,13 +63,17 @@ def test_a_port_of_another_is_refused_by_name() -> None:
     )
 
 
-def test_host_mode_clashes_with_nobody_and_is_left_to_the_node() -> None:
+def test_host_mode_is_left_to_the_node() -> None:
+    held = PortConfig(target_port=80, published_port=8080, publish_mode=PUBLISH_MODE_HOST)
+    wanted = [held, PortConfig(target_port=81, publish_mode=PUBLISH_MODE_HOST)]
+    assert publish(view_with(service("a", held)), wanted, 0) == wanted
+
+
+def test_host_mode_can_not_have_what_every_node_listens_on_for_another() -> None:
     view = view_with(service("a", PortConfig(published_port=8080)))
-    wanted = [
-        PortConfig(target_port=80, published_port=8080, publish_mode=PUBLISH_MODE_HOST),
-        PortConfig(target_port=81, publish_mode=PUBLISH_MODE_HOST),
-    ]
-    assert publish(view, wanted, 0) == wanted
+    wanted = PortConfig(target_port=80, published_port=8080, publish_mode=PUBLISH_MODE_HOST)
+    with pytest.raises(PortUnavailable, match="in use by service 'name-a'"):
+        publish(view, [wanted], 0)
 
 
 def test_a_range_that_is_used_up() -> None:

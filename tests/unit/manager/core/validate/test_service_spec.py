@@ -101,6 +101,13 @@ def test_good(text: str) -> None:
             "only be used with replicated mode",
         ),
         (
+            (
+                "endpoint { ports { target_port: 1 published_port: 80 }"
+                " ports { target_port: 1 published_port: 80 publish_mode: PUBLISH_MODE_HOST } }"
+            ),
+            "duplicate published ports provided: 80/tcp",
+        ),
+        (
             "endpoint { ports { target_port: 53 protocol: PROTOCOL_UDP } }",
             "publishing a udp port (53) is not supported yet",
         ),
