@@ -157,8 +157,11 @@ class Consensus:
         self._hand_over_if_disk_hangs(now, tick_s)
 
     def received(self, messages: Sequence[Message]) -> None:
+        """Messages go by address. One to a raft id that this node had in an earlier life is not
+        for this one: it speaks of another log."""
         for message in messages:
-            self._step(message)
+            if message.to == self.raft_id:
+                self._step(message)
 
     def received_snapshot(self, message: Message, store: Store) -> None:
         """`store` holds the tables of the snapshot that `message` announces."""

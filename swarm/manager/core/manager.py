@@ -12,7 +12,7 @@ from typing import Any
 
 from swarm.api.v1.dispatcher_pb2 import ManagerMessage, StatusAck
 from swarm.api.v1.node_pb2 import NODE_STATE_READY
-from swarm.api.v1.store_pb2 import TABLE_TASK
+from swarm.api.v1.store_pb2 import TABLE_NODE, TABLE_TASK
 from swarm.manager.core import effects as fx
 from swarm.manager.core import events as ev
 from swarm.manager.core.consensus import AppliedEntry, Consensus, Timing
@@ -245,7 +245,9 @@ class ManagerCore:
         match message.WhichOneof("kind"):
             case "hello":
                 hello = message.hello
-                self._outgoing.heard(node_id, now, hello.description, hello.address)
+                self._outgoing.heard(node_id, now)
+                row = self.store.node(node_id)
+                self._outgoing.described(node_id, hello.description, hello.address, row)
                 older = self.sessions.opened(event.session_id, node_id, hello, now)
                 if older is not None:
                     self._close_session(older, "the agent opened another session", out)
@@ -253,7 +255,9 @@ class ManagerCore:
                 self._outgoing.heard(node_id, now)
                 out.append(fx.SessionSend(event.session_id, _ALIVE))
             case "description":
-                self._outgoing.heard(node_id, now, message.description)
+                self._outgoing.heard(node_id, now)
+                row = self.store.node(node_id)
+                self._outgoing.described(node_id, message.description, "", row)
             case "goodbye":
                 self._outgoing.heard(node_id, now, goodbye=True)
             case "statuses":
@@ -309,6 +313,10 @@ class ManagerCore:
                 row = change.new if change.new is not None else change.old
                 assert row is not None
                 self._outgoing.stored(row.id, self.store.task(row.id))
+            elif change.table == TABLE_NODE:
+                row = change.new if change.new is not None else change.old
+                assert row is not None
+                self._outgoing.node_stored(row.id, self.store.node(row.id))
 
     def _follow_leadership(self, now: float, now_ns: int, out: list[fx.Effect]) -> None:
         self._note_leader(out)
