@@ -89,8 +89,13 @@ class Machine:
             self.manager.crash()
 
     def start_agent(self) -> None:
+        """Each time the node has something new to say of itself."""
         if self.powered and self.agent.core is None:
-            self.agent.start(self.description)
+            description = NodeDescription()
+            description.CopyFrom(self.description)
+            description.engine.engine_version = f"1.{self.agent.epoch}"
+            self.description = description
+            self.agent.start(description)
 
     def start_manager(self) -> None:
         if self.powered and self.manager is not None and not self.manager.running:

@@ -41,6 +41,8 @@ def _managers(cluster: Cluster, leader: ManagerHost) -> str | None:
             return f"node {node.id} is not ready"
         if node.role != node.spec.role:
             return f"node {node.id} has not the role it shall have"
+        if node.description != cluster.machines[node.id].description:
+            return f"node {node.id} is not described as it is"
         member, machine = members.get(node.id), cluster.machines[node.id]
         if (member is not None) != (node.role == NODE_ROLE_MANAGER):
             return f"node {node.id} is a manager or a member, not both"
