@@ -29,11 +29,18 @@ class Database:
         try:
             # The thread of the worker is another one than that of closing.
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+        try:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._check_format()
         except sqlite3.Error as error:
+            self._connection.close()
             raise self._unusable(error) from None
+        except DatabaseError:
+            self._connection.close()
+            raise
 
     def load(self) -> list[Row]:
         try:
