@@ -110,9 +110,7 @@ class Outgoing:
 
     def _sign_of_life(self, node_id: str, heard: _Heard, now: float) -> HeardNode:
         """With what the store lacks of the node's description."""
-        node = HeardNode(
-            node_id=node_id, age_ns=int((now - heard.at) * 1e9), goodbye=heard.goodbye
-        )
+        node = HeardNode(node_id=node_id, age_ns=int((now - heard.at) * 1e9), goodbye=heard.goodbye)
         described = self._described.get(node_id)
         if described is not None and not described.stored and now - described.told_at >= REPEAT_S:
             described.told_at = now
