@@ -1,8 +1,10 @@
 """Tasks, and the logs of services and tasks."""
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 
 from swarm.api.v1 import control_pb2 as pb
+from swarm.api.v1.logs_pb2 import LogBatch
 from swarm.api.v1.task_pb2 import TASK_STATE_ASSIGNED, Task
 from swarm.manager.api.forwarding import Forwarding
 from swarm.manager.api.interceptor import Context
@@ -35,13 +37,20 @@ class TaskMethods(ControlRequests):
     ) -> AsyncIterator[pb.ServiceLogsResponse]:
         """Lines of all tasks as they come; what is missing becomes a warning, not a failure."""
         await self.read(context)
-        tasks = self._logged(request.references)
+        references = request.references
+        tasks = self._logged(references)
+        batches = (
+            self._logs.follow(lambda: self._logged(references), request.options)
+            if request.options.follow
+            else self._logs.everywhere(tasks, request.options)
+        )
         heard_of: set[str] = set()
-        async for batch in self._logs.everywhere(tasks, request.options):
-            heard_of.update(line.task_id for line in batch.lines)
-            warnings = [batch.error] if batch.error else []
-            if batch.lines or warnings:
-                yield pb.ServiceLogsResponse(lines=batch.lines, warnings=warnings)
+        async with aclosing(batches):
+            async for batch in _until_gone(batches):
+                heard_of.update(line.task_id for line in batch.lines)
+                warnings = [batch.error] if batch.error else []
+                if batch.lines or warnings:
+                    yield pb.ServiceLogsResponse(lines=batch.lines, warnings=warnings)
         warnings = self._missing(tasks, heard_of)
         if warnings:
             yield pb.ServiceLogsResponse(warnings=warnings)
@@ -85,3 +94,12 @@ class TaskMethods(ControlRequests):
                 name = node.description.hostname if node is not None else node_id
                 warnings.append(f"logs of tasks on node {name} are missing: it can't be reached")
         return warnings
+
+
+async def _until_gone(batches: AsyncIterator[LogBatch]) -> AsyncIterator[LogBatch]:
+    """To follow a service that is removed is to come to its end."""
+    try:
+        async for batch in batches:
+            yield batch
+    except InvalidRequest:
+        return
