@@ -95,8 +95,8 @@ class OciImages:
         descriptor = await asyncio.to_thread(self._layout.find, reference)
         if descriptor is None:
             raise RuntimeRefused(
-                f'there is no image "{reference}" on this node: load it with'
-                " `swarmctl image load`; the oci runtime does not pull from registries",
+                f"No such image: {reference}: the oci runtime does not pull from registries yet; "
+                "use --runtime docker for it, or the built-in swarm/demo",
                 "image",
             )
         try:
