@@ -25,9 +25,11 @@ from swarm.security.tokens import JoinToken
 ChannelOptions = Sequence[tuple[str, str | int]]
 
 # Reconnecting: quick enough for a failover, slow enough for a dead peer (DESIGN, who is alive).
+# What gRPC calls the smallest backoff is how long one attempt may take, handshakes included: on a
+# machine whose processors are all busy, that is far more than the pause between two attempts.
 _RECONNECT: ChannelOptions = (
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 

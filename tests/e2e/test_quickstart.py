@@ -119,22 +119,23 @@ def test_containers_outlive_all_daemons_and_a_power_cut_ends_them(
         "service", "create", "--name", "web", "--replicas", "4", "-p", "8088:8000", "swarm/demo"
     )
     before = local.running("web")
-    started = {task: boot_of(local, node) for task, node in before.items()}
+    started = {task: processes_with(task) for task in before}
+    assert all(started.values())
     local.do("local", "kill", "--daemon-only", "--all")
-    assert all(boot_of(local, node) == started[task] for task, node in before.items())
+    assert {task: processes_with(task) for task in before} == started
     local.do("local", "start", "--all")
     until(lambda: local.running("web") == before)
-    assert all(boot_of(local, node) == started[task] for task, node in before.items())
+    assert {task: processes_with(task) for task in before} == started
     local.do("local", "kill", "--all")
-    assert not any(boot_of(local, node) for node in before.values())
+    assert not any(processes_with(task) for task in before)
     local.do("local", "start", "--all")
     until(lambda: len(local.running("web")) == 4 and not set(local.running("web")) & set(before))
     assert local.answer("worker-1", 8088)["service"] == "web"
 
 
-def boot_of(local: Local, node: str) -> set[str]:
-    """The containers' first processes on a node, by pid and start time."""
-    mark = f"SWARM_NODE={node}".encode()
+def processes_with(task: str) -> set[str]:
+    """The processes of a task's container, by pid and start time."""
+    mark = f"SWARM_TASK_ID={task}".encode()
     found: set[str] = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
