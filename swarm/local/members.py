@@ -131,6 +131,8 @@ def _is_voter(view: pb.NodeView) -> bool:
 
 
 def _why_down(node: LocalNode, view: pb.NodeView) -> str:
+    if processes.daemon(node) is None:
+        return f"its daemon ended: {_last_lines(node)}"
     said = info(node)
     if said is not None and said.state == LOCAL_NODE_STATE_INACTIVE:
         return "it is in no swarm"
