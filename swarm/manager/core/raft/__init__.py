@@ -73,9 +73,9 @@ recognise a repetition.
 
 Reads
 -----
-`read_index(context)` asks the leader, from any node. The leader has a quorum confirm that it
+`read_index(ctx)` asks the leader, from any node. The leader has a quorum confirm that it
 leads, one round of heartbeats for all requests that wait, and answers with its commit index. No
-answer comes when leadership is lost; ask again with a new context.
+answer comes when leadership is lost; ask again with a new ctx.
 
 Membership
 ----------

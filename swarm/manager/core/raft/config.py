@@ -26,7 +26,7 @@ class ReadOnlyOption(enum.Enum):
     """It trusts its clock: wrong reads when a clock stops or drifts. Needs check_quorum."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Config:
     """Parameters of one node. Defaults are etcd/raft's; sizes are bytes, times are ticks.
 
@@ -37,11 +37,11 @@ class Config:
     """
 
     id: int
-    storage: Storage
-    rng: Rng
     election_tick: int = 10
     """An election starts after election_tick to 2 * election_tick - 1 ticks without a leader."""
     heartbeat_tick: int = 1
+    storage: Storage
+    rng: Rng
     applied: int = 0
     """On a restart: index that the state machine has applied already. The storage's initial
     ConfState is the one in force there."""

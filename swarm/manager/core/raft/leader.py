@@ -15,7 +15,7 @@ from swarm.api.v1.raft_pb2 import (
 )
 from swarm.manager.core.raft.commit import advance_commit
 from swarm.manager.core.raft.progress import Progress, ProgressState
-from swarm.manager.core.raft.proposals import handle_proposal
+from swarm.manager.core.raft.proposals import handle_proposal, propose_leaving_joint
 from swarm.manager.core.raft.raft import NOBODY, Raft
 from swarm.manager.core.raft.reads import answer_confirmed_reads, request_read
 from swarm.manager.core.raft.replication import send_append
@@ -92,9 +92,15 @@ def _handle_heartbeat_response(raft: Raft, message: Message, progress: Progress)
 
 
 def _handle_transfer(raft: Raft, message: Message, progress: Progress) -> None:
-    """Hand leadership to the sender: first its log, then the word to campaign at once."""
+    """Hand leadership to the sender: first its log, then the word to campaign at once.
+
+    Handed to the leader itself, it is taken back from who was to have it.
+    """
     transferee = message.from_
-    if progress.is_learner or transferee in (raft.id, raft.lead_transferee):
+    if progress.is_learner or transferee == raft.lead_transferee:
+        return
+    if transferee == raft.id:
+        abandon_transfer(raft)
         return
     raft.election_elapsed = 0  # it has one election timeout
     raft.lead_transferee = transferee
@@ -102,6 +108,13 @@ def _handle_transfer(raft: Raft, message: Message, progress: Progress) -> None:
         raft.send(Message(type=MSG_TIMEOUT_NOW, to=transferee))
     else:
         send_append(raft, transferee, even_if_empty=True)
+
+
+def abandon_transfer(raft: Raft) -> None:
+    """Lead on, and take proposals again; the first may be one that had to wait."""
+    if raft.lead_transferee != NOBODY:
+        raft.lead_transferee = NOBODY
+        propose_leaving_joint(raft)
 
 
 _FROM_MEMBERS: dict[int, Callable[[Raft, Message, Progress], None]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf.message import DecodeError
 
 from swarm.api.v1.raft_pb2 import ENTRY_CONF_CHANGE, ConfChange, Entry, Message
@@ -22,19 +24,24 @@ def handle_proposal(raft: Raft, message: Message) -> None:
         raise ProposalDropped("this leader was removed from the group")
     if raft.lead_transferee != NOBODY:
         raise ProposalDropped("leadership is being transferred")
-    pending_before = raft.pending_conf_index
-    entries = [
-        _checked(raft, entry, raft.log.last_index() + 1 + offset)
-        for offset, entry in enumerate(message.entries)
-    ]
-    if not entries:
+    if not message.entries:
         return
-    if not append_entries(raft, entries):
+    pending_before = raft.pending_conf_index
+    try:
+        _append_checked(raft, message.entries)
+    except ProposalDropped:
         raft.pending_conf_index = pending_before
+        raise
+    broadcast_append(raft)
+
+
+def _append_checked(raft: Raft, proposed: Sequence[Entry]) -> None:
+    next_index = raft.log.last_index() + 1
+    entries = [_checked(raft, entry, next_index + offset) for offset, entry in enumerate(proposed)]
+    if not append_entries(raft, entries):
         raise ProposalDropped(
             f"more than {raft.config.max_uncommitted_size} bytes wait to be committed"
         )
-    broadcast_append(raft)
 
 
 def _checked(raft: Raft, entry: Entry, index: int) -> Entry:

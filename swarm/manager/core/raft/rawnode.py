@@ -109,18 +109,19 @@ class RawNode:
             raise StepPeerNotFound(f"{message.from_} is not in the configuration")
         step(self.raft, message)
 
-    def read_index(self, context: bytes) -> None:
+    def read_index(self, ctx: bytes) -> None:
         """Ask up to which index a linearizable read must see; the answer is a ReadState.
 
-        `context` names the request and comes back; it must be unique. Without a leader, or when
+        `ctx` names the request and comes back; it must be unique. Without a leader, or when
         the leader changes, no answer comes: the caller asks again after a while.
         """
-        step(self.raft, Message(type=MSG_READ_INDEX, context=context))
+        step(self.raft, Message(type=MSG_READ_INDEX, context=ctx))
 
     def transfer_leader(self, transferee: int) -> None:
         """Hand leadership to a voter; on a follower, ask the leader to.
 
         It takes an election timeout at most, or is given up; proposals are dropped meanwhile.
+        Handed to the leader itself, one that is under way is given up at once.
         """
         step(
             self.raft,

@@ -23,8 +23,7 @@ from swarm.manager.core.raft.election import (
     start_election,
 )
 from swarm.manager.core.raft.follower import step_candidate, step_follower
-from swarm.manager.core.raft.leader import check_quorum, step_leader
-from swarm.manager.core.raft.proposals import propose_leaving_joint
+from swarm.manager.core.raft.leader import abandon_transfer, check_quorum, step_leader
 from swarm.manager.core.raft.raft import NOBODY, Raft
 from swarm.manager.core.raft.ready import Role
 from swarm.manager.core.raft.replication import broadcast_heartbeat
@@ -95,9 +94,8 @@ def _tick_leader(raft: Raft) -> None:
         raft.election_elapsed = 0
         if raft.config.check_quorum:
             check_quorum(raft)
-        if raft.lead_transferee != NOBODY:
-            raft.lead_transferee = NOBODY  # it had its time
-            propose_leaving_joint(raft)
+        if raft.role is Role.LEADER:
+            abandon_transfer(raft)  # it had its time
     if raft.role is Role.LEADER and raft.heartbeat_elapsed >= raft.config.heartbeat_tick:
         raft.heartbeat_elapsed = 0
         broadcast_heartbeat(raft)

@@ -222,6 +222,17 @@ class TestProposals:
         with pytest.raises(ProposalDropped, match="cannot be read"):
             node.step(message)
 
+    def test_a_change_dropped_with_another_is_not_waited_for(self):
+        node, storage = single()
+        good = Entry(type=1, data=change((ADD, 2)).SerializeToString())
+        message = Message(
+            type=MessageType.MSG_PROP, from_=1, entries=[good, Entry(type=1, data=b"\xff\xff")]
+        )
+        with pytest.raises(ProposalDropped, match="cannot be read"):
+            node.step(message)
+        assert work(node, storage) == []
+        assert node.conf_change_obstacle(change((ADD, 2))) is None
+
     def test_the_proposer_s_message_is_not_touched(self):
         node, _ = single()
         message = Message(type=MessageType.MSG_PROP, from_=9, entries=[Entry(data=b"x")])
@@ -643,10 +654,20 @@ class TestStatus:
         leader = group.elect(1).node
         leader.transfer_leader(2)
         assert leader.basic_status().lead_transferee == 2
-        leader.transfer_leader(1)
-        assert leader.basic_status().lead_transferee == 2
         leader.transfer_leader(3)
         assert leader.basic_status().lead_transferee == 3
+
+    def test_a_transfer_back_to_the_leader_ends_the_one_under_way(self, make_group):
+        group = make_group([1, 2, 3])
+        leader = group.elect(1).node
+        group.isolate(3)
+        leader.transfer_leader(3)
+        group.settle()
+        leader.transfer_leader(1)
+        assert leader.basic_status().lead_transferee == 0
+        assert leader.propose(b"taken again")
+        leader.transfer_leader(1)
+        assert leader.basic_status().role is Role.LEADER
 
     def test_learners_are_given_no_leadership(self, make_group):
         group = make_group([1, 2], learners=[3])
