@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17swarm/api/v1/raft.proto\x12\x0cswarm.api.v1\"Y\n\x05\x45ntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12%\n\x04type\x18\x03 \x01(\x0e\x32\x17.swarm.api.v1.EntryType\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"7\n\tHardState\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0c\n\x04vote\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\"q\n\tConfState\x12\x0e\n\x06voters\x18\x01 \x03(\x04\x12\x10\n\x08learners\x18\x02 \x03(\x04\x12\x17\n\x0fvoters_outgoing\x18\x03 \x03(\x04\x12\x15\n\rlearners_next\x18\x04 \x03(\x04\x12\x12\n\nauto_leave\x18\x05 \x01(\x08\"O\n\x10\x43onfChangeSingle\x12*\n\x04type\x18\x01 \x01(\x0e\x32\x1c.swarm.api.v1.ConfChangeType\x12\x0f\n\x07node_id\x18\x02 \x01(\x04\"\x86\x01\n\nConfChange\x12\x36\n\ntransition\x18\x01 \x01(\x0e\x32\".swarm.api.v1.ConfChangeTransition\x12/\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1e.swarm.api.v1.ConfChangeSingle\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\x0c\"b\n\x08Snapshot\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12+\n\nconf_state\x18\x03 \x01(\x0b\x32\x17.swarm.api.v1.ConfState\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\xa0\x02\n\x07Message\x12\'\n\x04type\x18\x01 \x01(\x0e\x32\x19.swarm.api.v1.MessageType\x12\n\n\x02to\x18\x02 \x01(\x04\x12\r\n\x05\x66rom_\x18\x03 \x01(\x04\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x10\n\x08log_term\x18\x05 \x01(\x04\x12\r\n\x05index\x18\x06 \x01(\x04\x12$\n\x07\x65ntries\x18\x07 \x03(\x0b\x32\x13.swarm.api.v1.Entry\x12\x0e\n\x06\x63ommit\x18\x08 \x01(\x04\x12(\n\x08snapshot\x18\t \x01(\x0b\x32\x16.swarm.api.v1.Snapshot\x12\x0e\n\x06reject\x18\n \x01(\x08\x12\x13\n\x0breject_hint\x18\x0b \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x0c \x01(\x0c\x12\x0c\n\x04vote\x18\r \x01(\x04\"4\n\tRaftBatch\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.swarm.api.v1.Message\"\x13\n\x11RaftStreamSummary\"e\n\rSnapshotChunk\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.swarm.api.v1.Message\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\r\x12\x0c\n\x04last\x18\x04 \x01(\x08\"#\n\x0fSnapshotReceipt\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08*4\n\tEntryType\x12\x10\n\x0c\x45NTRY_NORMAL\x10\x00\x12\x15\n\x11\x45NTRY_CONF_CHANGE\x10\x01*\x86\x01\n\x0e\x43onfChangeType\x12\x18\n\x14\x43ONF_CHANGE_ADD_NODE\x10\x00\x12\x1b\n\x17\x43ONF_CHANGE_REMOVE_NODE\x10\x01\x12\x1b\n\x17\x43ONF_CHANGE_UPDATE_NODE\x10\x02\x12 \n\x1c\x43ONF_CHANGE_ADD_LEARNER_NODE\x10\x03*\x8d\x01\n\x14\x43onfChangeTransition\x12\x1f\n\x1b\x43ONF_CHANGE_TRANSITION_AUTO\x10\x00\x12)\n%CONF_CHANGE_TRANSITION_JOINT_IMPLICIT\x10\x01\x12)\n%CONF_CHANGE_TRANSITION_JOINT_EXPLICIT\x10\x02*\xf3\x02\n\x0bMessageType\x12\x0b\n\x07MSG_HUP\x10\x00\x12\x0c\n\x08MSG_BEAT\x10\x01\x12\x0c\n\x08MSG_PROP\x10\x02\x12\x0b\n\x07MSG_APP\x10\x03\x12\x10\n\x0cMSG_APP_RESP\x10\x04\x12\x0c\n\x08MSG_VOTE\x10\x05\x12\x11\n\rMSG_VOTE_RESP\x10\x06\x12\x0c\n\x08MSG_SNAP\x10\x07\x12\x11\n\rMSG_HEARTBEAT\x10\x08\x12\x16\n\x12MSG_HEARTBEAT_RESP\x10\t\x12\x13\n\x0fMSG_UNREACHABLE\x10\n\x12\x13\n\x0fMSG_SNAP_STATUS\x10\x0b\x12\x14\n\x10MSG_CHECK_QUORUM\x10\x0c\x12\x17\n\x13MSG_TRANSFER_LEADER\x10\r\x12\x13\n\x0fMSG_TIMEOUT_NOW\x10\x0e\x12\x12\n\x0eMSG_READ_INDEX\x10\x0f\x12\x17\n\x13MSG_READ_INDEX_RESP\x10\x10\x12\x10\n\x0cMSG_PRE_VOTE\x10\x11\x12\x15\n\x11MSG_PRE_VOTE_RESP\x10\x12\x32\x9a\x01\n\x04Raft\x12\x44\n\x06Stream\x12\x17.swarm.api.v1.RaftBatch\x1a\x1f.swarm.api.v1.RaftStreamSummary(\x01\x12L\n\x0cSendSnapshot\x12\x1b.swarm.api.v1.SnapshotChunk\x1a\x1d.swarm.api.v1.SnapshotReceipt(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17swarm/api/v1/raft.proto\x12\x0cswarm.api.v1\"Y\n\x05\x45ntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12%\n\x04type\x18\x03 \x01(\x0e\x32\x17.swarm.api.v1.EntryType\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"7\n\tHardState\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0c\n\x04vote\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x03 \x01(\x04\"q\n\tConfState\x12\x0e\n\x06voters\x18\x01 \x03(\x04\x12\x10\n\x08learners\x18\x02 \x03(\x04\x12\x17\n\x0fvoters_outgoing\x18\x03 \x03(\x04\x12\x15\n\rlearners_next\x18\x04 \x03(\x04\x12\x12\n\nauto_leave\x18\x05 \x01(\x08\"O\n\x10\x43onfChangeSingle\x12*\n\x04type\x18\x01 \x01(\x0e\x32\x1c.swarm.api.v1.ConfChangeType\x12\x0f\n\x07node_id\x18\x02 \x01(\x04\"\x86\x01\n\nConfChange\x12\x36\n\ntransition\x18\x01 \x01(\x0e\x32\".swarm.api.v1.ConfChangeTransition\x12/\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1e.swarm.api.v1.ConfChangeSingle\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\x0c\"b\n\x08Snapshot\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12+\n\nconf_state\x18\x03 \x01(\x0b\x32\x17.swarm.api.v1.ConfState\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\x92\x02\n\x07Message\x12\'\n\x04type\x18\x01 \x01(\x0e\x32\x19.swarm.api.v1.MessageType\x12\n\n\x02to\x18\x02 \x01(\x04\x12\r\n\x05\x66rom_\x18\x03 \x01(\x04\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x10\n\x08log_term\x18\x05 \x01(\x04\x12\r\n\x05index\x18\x06 \x01(\x04\x12$\n\x07\x65ntries\x18\x07 \x03(\x0b\x32\x13.swarm.api.v1.Entry\x12\x0e\n\x06\x63ommit\x18\x08 \x01(\x04\x12(\n\x08snapshot\x18\t \x01(\x0b\x32\x16.swarm.api.v1.Snapshot\x12\x0e\n\x06reject\x18\n \x01(\x08\x12\x13\n\x0breject_hint\x18\x0b \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x0c \x01(\x0c\"4\n\tRaftBatch\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.swarm.api.v1.Message\"\x13\n\x11RaftStreamSummary\"e\n\rSnapshotChunk\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.swarm.api.v1.Message\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\r\x12\x0c\n\x04last\x18\x04 \x01(\x08\"#\n\x0fSnapshotReceipt\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08*4\n\tEntryType\x12\x10\n\x0c\x45NTRY_NORMAL\x10\x00\x12\x15\n\x11\x45NTRY_CONF_CHANGE\x10\x01*\x86\x01\n\x0e\x43onfChangeType\x12\x18\n\x14\x43ONF_CHANGE_ADD_NODE\x10\x00\x12\x1b\n\x17\x43ONF_CHANGE_REMOVE_NODE\x10\x01\x12\x1b\n\x17\x43ONF_CHANGE_UPDATE_NODE\x10\x02\x12 \n\x1c\x43ONF_CHANGE_ADD_LEARNER_NODE\x10\x03*\x8d\x01\n\x14\x43onfChangeTransition\x12\x1f\n\x1b\x43ONF_CHANGE_TRANSITION_AUTO\x10\x00\x12)\n%CONF_CHANGE_TRANSITION_JOINT_IMPLICIT\x10\x01\x12)\n%CONF_CHANGE_TRANSITION_JOINT_EXPLICIT\x10\x02*\xf3\x02\n\x0bMessageType\x12\x0b\n\x07MSG_HUP\x10\x00\x12\x0c\n\x08MSG_BEAT\x10\x01\x12\x0c\n\x08MSG_PROP\x10\x02\x12\x0b\n\x07MSG_APP\x10\x03\x12\x10\n\x0cMSG_APP_RESP\x10\x04\x12\x0c\n\x08MSG_VOTE\x10\x05\x12\x11\n\rMSG_VOTE_RESP\x10\x06\x12\x0c\n\x08MSG_SNAP\x10\x07\x12\x11\n\rMSG_HEARTBEAT\x10\x08\x12\x16\n\x12MSG_HEARTBEAT_RESP\x10\t\x12\x13\n\x0fMSG_UNREACHABLE\x10\n\x12\x13\n\x0fMSG_SNAP_STATUS\x10\x0b\x12\x14\n\x10MSG_CHECK_QUORUM\x10\x0c\x12\x17\n\x13MSG_TRANSFER_LEADER\x10\r\x12\x13\n\x0fMSG_TIMEOUT_NOW\x10\x0e\x12\x12\n\x0eMSG_READ_INDEX\x10\x0f\x12\x17\n\x13MSG_READ_INDEX_RESP\x10\x10\x12\x10\n\x0cMSG_PRE_VOTE\x10\x11\x12\x15\n\x11MSG_PRE_VOTE_RESP\x10\x12\x32\x9a\x01\n\x04Raft\x12\x44\n\x06Stream\x12\x17.swarm.api.v1.RaftBatch\x1a\x1f.swarm.api.v1.RaftStreamSummary(\x01\x12L\n\x0cSendSnapshot\x12\x1b.swarm.api.v1.SnapshotChunk\x1a\x1d.swarm.api.v1.SnapshotReceipt(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swarm.api.v1.raft_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENTRYTYPE']._serialized_start=1128
-  _globals['_ENTRYTYPE']._serialized_end=1180
-  _globals['_CONFCHANGETYPE']._serialized_start=1183
-  _globals['_CONFCHANGETYPE']._serialized_end=1317
-  _globals['_CONFCHANGETRANSITION']._serialized_start=1320
-  _globals['_CONFCHANGETRANSITION']._serialized_end=1461
-  _globals['_MESSAGETYPE']._serialized_start=1464
-  _globals['_MESSAGETYPE']._serialized_end=1835
+  _globals['_ENTRYTYPE']._serialized_start=1114
+  _globals['_ENTRYTYPE']._serialized_end=1166
+  _globals['_CONFCHANGETYPE']._serialized_start=1169
+  _globals['_CONFCHANGETYPE']._serialized_end=1303
+  _globals['_CONFCHANGETRANSITION']._serialized_start=1306
+  _globals['_CONFCHANGETRANSITION']._serialized_end=1447
+  _globals['_MESSAGETYPE']._serialized_start=1450
+  _globals['_MESSAGETYPE']._serialized_end=1821
   _globals['_ENTRY']._serialized_start=41
   _globals['_ENTRY']._serialized_end=130
   _globals['_HARDSTATE']._serialized_start=132
@@ -52,15 +52,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SNAPSHOT']._serialized_start=522
   _globals['_SNAPSHOT']._serialized_end=620
   _globals['_MESSAGE']._serialized_start=623
-  _globals['_MESSAGE']._serialized_end=911
-  _globals['_RAFTBATCH']._serialized_start=913
-  _globals['_RAFTBATCH']._serialized_end=965
-  _globals['_RAFTSTREAMSUMMARY']._serialized_start=967
-  _globals['_RAFTSTREAMSUMMARY']._serialized_end=986
-  _globals['_SNAPSHOTCHUNK']._serialized_start=988
-  _globals['_SNAPSHOTCHUNK']._serialized_end=1089
-  _globals['_SNAPSHOTRECEIPT']._serialized_start=1091
-  _globals['_SNAPSHOTRECEIPT']._serialized_end=1126
-  _globals['_RAFT']._serialized_start=1838
-  _globals['_RAFT']._serialized_end=1992
+  _globals['_MESSAGE']._serialized_end=897
+  _globals['_RAFTBATCH']._serialized_start=899
+  _globals['_RAFTBATCH']._serialized_end=951
+  _globals['_RAFTSTREAMSUMMARY']._serialized_start=953
+  _globals['_RAFTSTREAMSUMMARY']._serialized_end=972
+  _globals['_SNAPSHOTCHUNK']._serialized_start=974
+  _globals['_SNAPSHOTCHUNK']._serialized_end=1075
+  _globals['_SNAPSHOTRECEIPT']._serialized_start=1077
+  _globals['_SNAPSHOTRECEIPT']._serialized_end=1112
+  _globals['_RAFT']._serialized_start=1824
+  _globals['_RAFT']._serialized_end=1978
 # @@protoc_insertion_point(module_scope)

@@ -323,7 +323,6 @@ class Message(_message.Message):
     REJECT_FIELD_NUMBER: _builtins.int
     REJECT_HINT_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
-    VOTE_FIELD_NUMBER: _builtins.int
     type: Global___MessageType.ValueType
     to: _builtins.int
     from_: _builtins.int
@@ -334,8 +333,6 @@ class Message(_message.Message):
     reject: _builtins.bool
     reject_hint: _builtins.int
     context: _builtins.bytes
-    vote: _builtins.int
-    """The term voted in, for campaigns that a leader asked for: see CAMPAIGN_TRANSFER."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]: ...
     @_builtins.property
@@ -355,11 +352,10 @@ class Message(_message.Message):
         reject: _builtins.bool = ...,
         reject_hint: _builtins.int = ...,
         context: _builtins.bytes = ...,
-        vote: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "context", b"context", "entries", b"entries", "from_", b"from_", "index", b"index", "log_term", b"log_term", "reject", b"reject", "reject_hint", b"reject_hint", "snapshot", b"snapshot", "term", b"term", "to", b"to", "type", b"type", "vote", b"vote"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "context", b"context", "entries", b"entries", "from_", b"from_", "index", b"index", "log_term", b"log_term", "reject", b"reject", "reject_hint", b"reject_hint", "snapshot", b"snapshot", "term", b"term", "to", b"to", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
