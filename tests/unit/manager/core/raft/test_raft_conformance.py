@@ -421,6 +421,27 @@ def test_a_follower_that_missed_a_commit_has_it_after_a_heartbeat():
     assert [node.raw.status().applied for node in net.nodes.values()] == [5, 5, 5]
 
 
+def test_a_commit_that_was_lost_is_told_again_when_the_entries_are_acknowledged_late():
+    net = Network(3, voters=[1, 2, 3])
+    net.elect(1)
+    net.propose(1, "a")
+    net.ready(1)
+    net.deliver(3)
+    net.ready(3)
+    late, net.messages = [m for m in net.messages if m.to == 1], net.messages[:-1]
+    net.settle(1, 2)
+    net.deliver(drop=(3,))  # the commit
+    net[1].tick()
+    net.ready(1)
+    net.deliver(3)  # a heartbeat, with no more than the leader knows node 3 to have
+    net.ready(3)
+    net.deliver(drop=(1,))
+    net.messages += late
+    net.deliver(1)
+    net.settle(1, 3)
+    assert net[3].status().commit == net[1].status().commit == 4
+
+
 def test_a_leader_without_answers_steps_down_and_another_wins():
     net = Network(3, voters=[1, 2, 3], check_quorum=True)
     net.elect(1)

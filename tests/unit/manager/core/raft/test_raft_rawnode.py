@@ -649,6 +649,8 @@ class TestStatus:
         assert status.progress[2].recent_active
         assert group[2].node.status().progress == {}
 
+
+class TestTransfer:
     def test_a_transfer_shows(self, make_group):
         group = make_group([1, 2, 3])
         leader = group.elect(1).node
@@ -673,4 +675,15 @@ class TestStatus:
         group = make_group([1, 2], learners=[3])
         leader = group.elect(1).node
         leader.transfer_leader(3)
+        assert leader.basic_status().lead_transferee == 0
+
+    def test_it_has_an_election_timeout_from_when_it_was_asked_for(self, make_group):
+        group = make_group([1, 2, 3], election_tick=5)
+        leader = group.elect(1).node
+        group.isolate(3)
+        group.tick(1, 4)
+        leader.transfer_leader(3)
+        group.tick(1, 4)
+        assert leader.basic_status().lead_transferee == 3
+        group.tick(1)
         assert leader.basic_status().lead_transferee == 0
