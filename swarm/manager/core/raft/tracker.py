@@ -80,11 +80,7 @@ class ProgressTracker:
 
     def quorum_active(self) -> bool:
         """Whether a quorum was heard of since the last check."""
-        votes = {
-            node: progress.recent_active
-            for node, progress in self.progress.items()
-            if not progress.is_learner
-        }
+        votes = {node: progress.recent_active for node, progress in self.progress.items()}
         return self.config.voters.vote_result(votes) is VoteResult.WON
 
     def record_vote(self, node: int, granted: bool) -> None:

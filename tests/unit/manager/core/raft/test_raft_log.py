@@ -153,6 +153,15 @@ class TestUnstable:
         unstable.append(entries(3, 3, start=3))
         assert (unstable.offset, terms(unstable.next_entries())) == (3, [3, 3])
 
+    def test_a_late_write_from_before_a_snapshot_says_nothing_of_what_came_after_it(self):
+        unstable = Unstable(5)
+        unstable.append(entries(1, 1, 1, 1, start=5))
+        unstable.hand_out(1)
+        unstable.restore(Snapshot(index=6, term=2))
+        unstable.append(entries(2, start=7))
+        unstable.written(1)
+        assert (unstable.offset, terms(unstable.next_entries())) == (7, [2])
+
     def test_a_snapshot_replaces_all_and_is_written_once(self):
         unstable = Unstable(5)
         unstable.append(entries(1, start=5))
@@ -307,6 +316,18 @@ class TestRaftLog:
         assert not log.has_next_committed(allow_unstable=True)
         assert log.applied_to(2) == 200
         assert len(log.next_committed(allow_unstable=True)) == 2
+
+    def test_what_the_limit_cut_off_waits_until_some_is_applied(self):
+        storage = MemoryStorage()
+        storage.append(entries(1, 1, size=100))
+        log = RaftLog(storage, max_applying_size=150)
+        log.commit_to(2)
+        found = log.next_committed(allow_unstable=True)
+        log.accept_applying(found, allow_unstable=True)
+        assert [entry.index for entry in found] == [1]
+        assert not log.has_next_committed(allow_unstable=True)
+        log.applied_to(1)
+        assert log.has_next_committed(allow_unstable=True)
 
     def test_what_was_never_given_out_was_not_applied(self):
         log = self.log(1, 1)

@@ -5,6 +5,10 @@ import random
 import pytest
 
 from swarm.manager.core.raft import (
+    CONF_CHANGE_REMOVE_NODE,
+    ENTRY_CONF_CHANGE,
+    ConfChange,
+    ConfChangeSingle,
     Config,
     ConfState,
     Entry,
@@ -186,6 +190,53 @@ class TestElections:
         node.step(Message(type=VOTE, from_=candidate, to=1, term=1))
         (answer,) = drain(node)
         assert (answer.type, answer.to, answer.reject) == (VOTE_RESP, candidate, rejected)
+
+    def test_a_vote_gives_the_candidate_a_whole_timeout(self):
+        node = node_with(hard_state=HardState(term=1))
+        timeout = node.raft.randomized_election_timeout
+        for _ in range(timeout - 1):
+            node.tick()
+        node.step(Message(type=VOTE, from_=2, to=1, term=1))
+        for _ in range(timeout - 1):
+            node.tick()
+            assert node.raft.role is Role.FOLLOWER
+        node.tick()
+        assert node.raft.role is Role.CANDIDATE
+
+    def test_who_follows_the_leader_of_a_term_votes_for_nobody_else_in_it(self):
+        node = node_with(1)
+        node.step(Message(type=HEARTBEAT, from_=2, to=1, term=2))
+        node.step(Message(type=VOTE, from_=3, to=1, term=2, index=5, log_term=1))
+        assert [m.reject for m in drain(node) if m.type == VOTE_RESP] == [True]
+
+    def test_a_candidate_that_learns_of_a_change_of_the_voters_gives_up(self):
+        change = ConfChange(
+            changes=[ConfChangeSingle(type=CONF_CHANGE_REMOVE_NODE, node_id=2)],
+        )
+        node = node_with(1)
+        node.step(
+            Message(
+                type=APP, from_=2, to=1, term=1, index=1, log_term=1, commit=1,
+                entries=[
+                    Entry(term=1, index=2, type=ENTRY_CONF_CHANGE, data=change.SerializeToString())
+                ],
+            )
+        )  # fmt: skip
+        drain(node)
+        node.campaign()
+        committed = b"".join(number.to_bytes(8, "big") for number in (2, 1))
+        node.step(Message(type=VOTE_RESP, from_=3, to=1, term=2, reject=True, context=committed))
+        assert (node.raft.role, node.raft.term, node.raft.vote) == (Role.FOLLOWER, 2, 1)
+        assert node.raft.log.committed == 2
+
+    @pytest.mark.parametrize("kind", [APP, HEARTBEAT])
+    @pytest.mark.parametrize("option", ["pre_vote", "check_quorum"])
+    def test_a_leader_that_is_behind_is_told_the_term(self, kind, option):
+        """Else it would never hear of it: no vote of a higher term may be asked for."""
+        node = node_with(3, **{option: True})
+        node.step(Message(type=kind, from_=2, to=1, term=2))
+        (answer,) = drain(node)
+        assert (answer.type, answer.to, answer.term) == (APP_RESP, 2, 3)
 
     def test_a_vote_waits_for_the_disk_an_answer_to_a_heartbeat_does_not(self):
         node = node_with(async_storage_writes=True)

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from swarm.manager.core.raft import (
+    CONF_CHANGE_ADD_LEARNER_NODE,
     CONF_CHANGE_ADD_NODE,
     CONF_CHANGE_REMOVE_NODE,
     ConfChange,
@@ -188,6 +189,7 @@ class TestProposals:
         for _ in range(10):
             group.work()
             group.deliver()
+        group.work()
         assert group.messages == []
 
     def test_too_much_uncommitted_drops_them_until_some_is_applied(self, make_group):
@@ -204,6 +206,21 @@ class TestProposals:
         assert leader.propose(b"x" * 200)
         group.settle()
         assert [len(data) for data in group[3].data()] == [60, 200]
+
+    def test_what_a_fallen_leader_proposed_is_not_held_against_it(self, make_group):
+        group = make_group([1, 2, 3], max_uncommitted_size=100)
+        leader = group.elect(1).node
+        group.isolate(1)
+        leader.propose(b"x" * 60)
+        group.work()
+        group.elect(2)
+        group.heal()
+        group.tick(2)
+        group.settle()
+        group.elect(1)
+        assert leader.propose(b"y" * 60)
+        group.settle()
+        assert group[3].data() == [b"y" * 60]
 
     def test_a_dropped_change_leaves_no_change_pending(self, make_group):
         group = make_group([1, 2, 3], max_uncommitted_size=20)
@@ -331,6 +348,15 @@ class TestMembership:
             node.apply_conf_change(change((REMOVE, 1)))
         assert node.status().conf_state == before
 
+    @pytest.mark.parametrize("steps_down", [True, False])
+    def test_a_leader_that_is_demoted_steps_down_if_it_is_to(self, make_group, steps_down):
+        group = make_group([1, 2, 3], step_down_on_removal=steps_down)
+        leader = group.elect(1).node
+        leader.propose_conf_change(change((CONF_CHANGE_ADD_LEARNER_NODE, 1)))
+        group.settle()
+        assert list(leader.status().conf_state.learners) == [1]
+        assert group.leaders() == ([] if steps_down else [1])
+
     def test_obstacles_are_told(self, make_group):
         group = make_group([1, 2, 3])
         assert group[1].node.conf_change_obstacle(change((ADD, 4))) == "this node does not lead"
@@ -434,9 +460,32 @@ class TestReads:
         group.settle()
         leader.node.propose_conf_change(change())
         group.work(1)
+        group.deliver()
+        group.work(2, 3)
         leader.node.read_index(b"r")
+        group.cut = {(2, 1), (3, 1)}  # what they answer from now on
+        group.messages, acknowledged = [], group.messages
+        for message in acknowledged:
+            leader.node.step(message)
         group.settle()
+        assert not leader.node.status().conf_state.voters_outgoing
         assert [read.request_ctx for read in leader.read_states] == [b"r"]
+
+    def test_an_echo_confirms_no_read_that_was_asked_after_it(self, make_group):
+        """However large the number that it carries."""
+        group = make_group([1, 2, 3])
+        leader = group.elect(1)
+        leader.node.read_index(b"first")
+        leader.node.step(
+            Message(
+                type=MessageType.MSG_HEARTBEAT_RESP, from_=2, to=1, term=1,
+                context=(100).to_bytes(8, "big"),
+            )
+        )  # fmt: skip
+        group.isolate(1)
+        leader.node.read_index(b"second")
+        group.settle()
+        assert [read.request_ctx for read in leader.read_states] == [b"first"]
 
     def test_a_read_is_not_answered_by_learners(self, make_group):
         group = make_group([1, 2, 3], learners=[4, 5])
@@ -466,6 +515,24 @@ class TestReads:
         group.tick(1)
         group.settle()
         assert [read.request_ctx for read in leader.read_states] == [b"r"]
+
+    def test_a_deposed_leader_answers_nothing_from_before_when_it_leads_again(self, make_group):
+        """It may have been asked after another had committed more."""
+        group = make_group([1, 2, 3])
+        old = group.elect(1)
+        group.isolate(1)
+        old.node.read_index(b"asked of the old leader")
+        group.work(1)
+        group.elect(2).node.propose(b"new")
+        group.settle()
+        group.heal()
+        group.tick(2)
+        group.settle()
+        group.elect(1)
+        group.tick(1)
+        old.node.read_index(b"asked of the new one")
+        group.settle()
+        assert [read.request_ctx for read in old.read_states] == [b"asked of the new one"]
 
     def test_without_a_leader_nothing_comes(self, make_group):
         group = make_group([1, 2, 3])
@@ -542,6 +609,26 @@ class TestSnapshots:
         (answer,) = group[2].work()
         assert (answer.type, answer.index) == (MessageType.MSG_APP_RESP, 2)
 
+    def test_an_older_one_acknowledges_no_more_than_is_committed(self):
+        storage = bootstrapped([1, 2], term=2)
+        storage.append([Entry(term=2, index=2), Entry(term=2, index=3)])
+        node = RawNode(Config(id=2, storage=storage, rng=random.Random(1)))
+        old = Snapshot(index=1, term=1, conf_state=ConfState(voters=[1, 2]))
+        node.step(Message(type=MessageType.MSG_SNAP, from_=1, to=2, term=2, snapshot=old))
+        assert [m.index for m in node.ready().messages] == [1]
+
+    def test_an_append_from_below_one_is_answered_with_what_is_committed(self):
+        storage = MemoryStorage()
+        state = ConfState(voters=[1, 2])
+        storage.apply_snapshot(Snapshot(index=5, term=2, conf_state=state))
+        storage.set_hard_state(HardState(term=2, commit=5))
+        node = RawNode(Config(id=2, storage=storage, rng=random.Random(1)))
+        node.step(
+            Message(type=MessageType.MSG_APP, from_=1, to=2, term=2, index=3, log_term=1, commit=4)
+        )
+        (answer,) = node.ready().messages
+        assert (answer.index, answer.reject) == (5, False)
+
     def test_one_whose_entries_are_there_only_moves_the_commit_index(self, make_group):
         group = make_group([1, 2, 3])
         group.elect(1)
@@ -590,7 +677,8 @@ class TestSnapshots:
         assert (storage.last_index(), node.basic_status().applied) == (5, 5)
         assert [m.index for m in ready.messages] == [5]
 
-    def test_nobody_campaigns_while_one_is_being_written_or_applied(self):
+    @pytest.mark.parametrize("written_first", [True, False])
+    def test_nobody_campaigns_while_one_is_being_written_or_applied(self, written_first):
         storage = bootstrapped([1, 2])
         node = RawNode(
             Config(id=2, storage=storage, rng=random.Random(1), async_storage_writes=True)
@@ -601,10 +689,12 @@ class TestSnapshots:
         node.campaign()
         assert node.basic_status().role is Role.FOLLOWER
         storage.apply_snapshot(snapshot)
-        node.persisted(ready)
+        done = [lambda: node.persisted(ready), lambda: node.applied(5)]
+        first, second = done if written_first else reversed(done)
+        first()
         node.campaign()
         assert node.basic_status().role is Role.FOLLOWER
-        node.applied(5)
+        second()
         node.campaign()
         assert node.basic_status().role is Role.CANDIDATE
 
