@@ -25,6 +25,7 @@ from swarm.disk import NoSpaceError
 from swarm.manager.core import effects as fx
 from swarm.manager.core import events as ev
 from swarm.manager.core.manager import ManagerCore
+from swarm.manager.core.raft import RaftCorrupt
 from swarm.manager.core.store import Store
 from swarm.manager.raft_disk import RaftDisk
 from swarm.manager.relay import RelayStream
@@ -261,6 +262,8 @@ class Manager:
         try:
             for effect in self.core.handle_all(events, loop.time(), time.time_ns()):
                 self._perform(effect)
+        except RaftCorrupt as error:
+            self._fatal(str(error))
         except Exception as error:
             log.exception("the manager's core failed")
             self._fatal(f"internal error: {error!r}")

@@ -46,10 +46,11 @@ from swarm.manager.core.raft import (
     Config,
     MemoryStorage,
     ProposalDropped,
-    RaftError,
     RawNode,
     Ready,
     Role,
+    StepLocalMessage,
+    StepPeerNotFound,
 )
 from swarm.manager.core.raft.config import Rng
 from swarm.manager.core.reads import Reads
@@ -354,8 +355,9 @@ class Consensus:
     def _step(self, message: Message) -> None:
         try:
             self.node.step(message)
-        except RaftError:
-            # From a peer that is not a member any more, or a local message off the wire.
+        except (ProposalDropped, StepLocalMessage, StepPeerNotFound):
+            # From a peer that is not a member any more, or a local message off the wire. Not
+            # RaftCorrupt: who lost a part of its log must not go on.
             pass
 
     def _hand_over_if_disk_hangs(self, now: float, tick_s: float) -> None:

@@ -16,7 +16,7 @@ class ProposalDropped(RaftError):  # noqa: N818 - etcd's ErrProposalDropped
 
 
 class StepLocalMessage(RaftError):  # noqa: N818 - etcd's ErrStepLocalMsg
-    """A peer sent a message that only a node itself may give to itself."""
+    """A message came that only a node itself may give to itself, or one without sender or term."""
 
 
 class StepPeerNotFound(RaftError):  # noqa: N818 - etcd's ErrStepPeerNotFound

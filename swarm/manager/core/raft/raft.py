@@ -133,7 +133,7 @@ class Raft:
             message.from_ = self.id
         kind = message.type
         if kind in _WITH_OWN_TERM:
-            assert message.term, "a campaign message says for which term"
+            assert message.term or message.reject, "a campaign message says for which term"
         elif kind not in _WITHOUT_TERM:
             message.term = self.term
         if kind in _AFTER_APPEND:

@@ -6,18 +6,23 @@ from collections import deque
 
 from swarm.api.v1.raft_pb2 import (
     ENTRY_CONF_CHANGE,
+    MSG_APP,
     MSG_APP_RESP,
     MSG_BEAT,
     MSG_CHECK_QUORUM,
+    MSG_HEARTBEAT,
     MSG_HEARTBEAT_RESP,
     MSG_HUP,
+    MSG_PRE_VOTE,
     MSG_PRE_VOTE_RESP,
     MSG_PROP,
     MSG_READ_INDEX,
     MSG_READ_INDEX_RESP,
+    MSG_SNAP,
     MSG_SNAP_STATUS,
     MSG_TRANSFER_LEADER,
     MSG_UNREACHABLE,
+    MSG_VOTE,
     MSG_VOTE_RESP,
     ConfChange,
     ConfState,
@@ -36,11 +41,12 @@ from swarm.manager.core.raft.follower import forget_leader
 from swarm.manager.core.raft.leader import peer_unreachable, snapshot_finished
 from swarm.manager.core.raft.membership import apply_conf_change, finish_restore
 from swarm.manager.core.raft.proposals import conf_change_obstacle, propose_leaving_joint
-from swarm.manager.core.raft.raft import Raft
+from swarm.manager.core.raft.raft import NOBODY, Raft
 from swarm.manager.core.raft.ready import Ready, Role, SoftState
 from swarm.manager.core.raft.step import step, tick
 
 _LOCAL = frozenset({MSG_HUP, MSG_BEAT, MSG_UNREACHABLE, MSG_SNAP_STATUS, MSG_CHECK_QUORUM})
+_FROM_ANOTHER = frozenset({MSG_APP, MSG_HEARTBEAT, MSG_SNAP, MSG_VOTE, MSG_PRE_VOTE})
 _RESPONSES = frozenset(
     {MSG_APP_RESP, MSG_VOTE_RESP, MSG_HEARTBEAT_RESP, MSG_READ_INDEX_RESP, MSG_PRE_VOTE_RESP}
 )
@@ -105,6 +111,8 @@ class RawNode:
         """
         if message.type in _LOCAL:
             raise StepLocalMessage(f"message type {message.type} must not come from a peer")
+        if message.type in _FROM_ANOTHER and not self._has_sender_and_term(message):
+            raise StepLocalMessage(f"message type {message.type} must come from a peer in a term")
         if message.type in _RESPONSES and message.from_ not in self.raft.tracker.progress:
             raise StepPeerNotFound(f"{message.from_} is not in the configuration")
         step(self.raft, message)
@@ -225,6 +233,9 @@ class RawNode:
     def basic_status(self) -> status.BasicStatus:
         """The same without configuration and progress."""
         return status.basic_status(self.raft)
+
+    def _has_sender_and_term(self, message: Message) -> bool:
+        return message.from_ not in (NOBODY, self.raft.id) and message.term > 0
 
     def _propose(self, entry: Entry) -> int:
         raft = self.raft

@@ -81,6 +81,12 @@ def test_a_new_node_is_probed_from_the_end_and_counts_as_active():
     assert not config.tracker.progress[1].is_learner
 
 
+def test_a_node_added_to_an_empty_log_is_sent_its_first_entry():
+    changes = [ConfChangeSingle(type=CONF_CHANGE_ADD_NODE, node_id=1)]
+    _, progress = Changer(ProgressTracker(), 0).simple(changes)
+    assert (progress[1].match, progress[1].next) == (0, 1)
+
+
 def test_a_joint_change_keeps_the_old_voters_until_it_is_left():
     config = Config("v1", "v2", "v3")
     assert config.enter("r1 v4 l5") == "voters=(2 3 4)&&(1 2 3) learners=(5)"

@@ -18,6 +18,7 @@ from swarm.manager.core.raft import (
     MessageType,
     RawNode,
     Role,
+    StepLocalMessage,
 )
 
 APP, APP_RESP = MessageType.MSG_APP, MessageType.MSG_APP_RESP
@@ -92,7 +93,8 @@ class TestTerms:
 
     def test_a_message_without_a_term_is_not_taken_for_one_of_ours(self):
         node = node_with(2, hard_state=HardState(term=5))
-        node.step(Message(type=APP, from_=2, to=1, index=1, log_term=2, commit=1))
+        with pytest.raises(StepLocalMessage):
+            node.step(Message(type=APP, from_=2, to=1, index=1, log_term=2, commit=1))
         assert (node.raft.lead, node.raft.log.committed) == (0, 0)
 
 
@@ -190,6 +192,12 @@ class TestElections:
         node.step(Message(type=VOTE, from_=candidate, to=1, term=1))
         (answer,) = drain(node)
         assert (answer.type, answer.to, answer.reject) == (VOTE_RESP, candidate, rejected)
+
+    @pytest.mark.parametrize("request_type", [VOTE, MessageType.MSG_PRE_VOTE])
+    def test_who_was_in_no_term_yet_refuses_too(self, request_type):
+        node = node_with(1, hard_state=HardState())
+        node.step(Message(type=request_type, from_=2, to=1, term=1))
+        assert [m.reject for m in drain(node)] == [True]
 
     def test_a_vote_gives_the_candidate_a_whole_timeout(self):
         node = node_with(hard_state=HardState(term=1))

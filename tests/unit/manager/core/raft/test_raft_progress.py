@@ -28,6 +28,8 @@ def test_a_window_is_full_by_bytes_after_the_message_that_crosses_the_limit():
     assert window.full()
     window.free_le(2)
     assert not window.full()
+    window.add(3, 100)
+    assert window.full()
 
 
 def test_nothing_goes_into_a_full_window():

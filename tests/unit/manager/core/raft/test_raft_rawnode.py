@@ -139,6 +139,14 @@ class TestStep:
         with pytest.raises(StepLocalMessage):
             node.step(Message(type=MessageType.Value("MSG_" + name), from_=2, to=1, term=9))
 
+    @pytest.mark.parametrize("name", ["APP", "HEARTBEAT", "SNAP", "VOTE", "PRE_VOTE"])
+    @pytest.mark.parametrize("sender", [{"from_": 1, "term": 9}, {"from_": 2}, {"term": 9}])
+    def test_what_leaders_and_candidates_send_has_a_sender_and_a_term(self, name, sender):
+        node = RawNode(Config(id=1, storage=MemoryStorage(), rng=random.Random(1)))
+        with pytest.raises(StepLocalMessage, match="must come from a peer in a term"):
+            node.step(Message(type=MessageType.Value("MSG_" + name), to=1, **sender))
+        assert not node.has_ready()
+
     def test_answers_of_strangers_are_refused(self):
         node, _ = single()
         with pytest.raises(StepPeerNotFound, match="77 is not in the configuration"):
@@ -206,6 +214,20 @@ class TestProposals:
         assert leader.propose(b"x" * 200)
         group.settle()
         assert [len(data) for data in group[3].data()] == [60, 200]
+
+    def test_what_a_leader_inherited_is_no_credit(self, make_group):
+        group = make_group([1, 2, 3], max_uncommitted_size=100)
+        group.elect(1).node.propose(b"x" * 60)
+        group.work(1)
+        group.deliver()
+        group.work(2, 3)
+        group.messages.clear()
+        leader = group.elect(2).node
+        assert [len(data) for data in group[2].data()] == [60]
+        group.isolate(2)
+        leader.propose(b"y" * 90)
+        with pytest.raises(ProposalDropped):
+            leader.propose(b"y" * 60)
 
     def test_what_a_fallen_leader_proposed_is_not_held_against_it(self, make_group):
         group = make_group([1, 2, 3], max_uncommitted_size=100)
