@@ -9,6 +9,7 @@ join token's digest says so.
 
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -32,6 +33,9 @@ _RECONNECT: ChannelOptions = (
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+
+# How long handshakes that have begun may take to get hold of the listener's certificate.
+_BEGINNING_S = 0.1
 
 
 # --- servers ------------------------------------------------------------------------------
@@ -59,14 +63,41 @@ def local_server_credentials() -> grpc.ServerCredentials:
 def _dynamic_credentials(
     current: Callable[[], NodeBundle], *, require_client_authentication: bool
 ) -> grpc.ServerCredentials:
-    def configuration() -> grpc.ServerCertificateConfiguration:
-        bundle = current()
-        return grpc.ssl_server_certificate_configuration(
-            [(bundle.key_pem, bundle.certificate_pem)], bundle.root_pem
-        )
-
+    certificate = ShownCertificate(current)
     return grpc.dynamic_ssl_server_credentials(
-        configuration(), configuration, require_client_authentication
+        certificate.first(), certificate.renewed, require_client_authentication
+    )
+
+
+class ShownCertificate:
+    """What a listener shows: the certificate of now, told to gRPC only when it is another one.
+
+    gRPC frees the one before without looking whether a handshake in another thread is about to
+    use it (https://github.com/grpc/grpc/issues/36693): a new one for every handshake ends the
+    process as soon as two clients come at once.
+    """
+
+    def __init__(self, current: Callable[[], NodeBundle]) -> None:
+        self._current = current
+        self._shown = current()
+
+    def first(self) -> grpc.ServerCertificateConfiguration:
+        return _configuration(self._shown)
+
+    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """None for the same as before. Called by gRPC with a lock of the listener's held."""
+        bundle = self._current()
+        if bundle == self._shown:
+            return None
+        # No handshake begins meanwhile, and those that had begun have what they need by then.
+        time.sleep(_BEGINNING_S)
+        self._shown = bundle
+        return _configuration(bundle)
+
+
+def _configuration(bundle: NodeBundle) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(bundle.key_pem, bundle.certificate_pem)], bundle.root_pem
     )
 
 

@@ -1,6 +1,8 @@
 """Real handshakes on loopback: who gets in, who is refused, and what a joiner believes."""
 
+import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -157,9 +159,42 @@ async def test_a_renewed_certificate_is_shown_to_the_next_client(
 
 
 async def _presented(port: int) -> bytes:
-    import asyncio
-
     return await asyncio.to_thread(tls.presented_certificate, "127.0.0.1", port, timeout=10)
+
+
+async def test_a_listener_keeps_its_certificate_until_there_is_another(
+    root: certificates.KeyPair,
+) -> None:
+    """Seen by a client that resumes its session: gRPC forgets sessions with the certificate that
+    they began with. Given a new one at each handshake, it died of two clients at once."""
+    current = bundle(root, "m1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # where sessions come with the handshake
+    context.set_alpn_protocols(["h2"])
+
+    def connect(
+        port: int, session: ssl.SSLSession | None = None
+    ) -> tuple[ssl.SSLSession | None, bool | None]:
+        """The session, and whether it is the one that was given."""
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+            context.wrap_socket(connection, session=session) as secured,
+        ):
+            return secured.session, secured.session_reused
+
+    async with serving(
+        Service(root.certificate_pem), tls.join_server_credentials(lambda: current)
+    ) as port:
+        session, resumed = await asyncio.to_thread(connect, port)
+        assert not resumed
+        for _ in range(3):
+            _, resumed = await asyncio.to_thread(connect, port, session)
+            assert resumed
+        current = bundle(root, "m1")
+        _, resumed = await asyncio.to_thread(connect, port, session)
+        assert not resumed
 
 
 async def test_a_joiner_pins_the_root_by_its_token(root: certificates.KeyPair) -> None:
