@@ -26,7 +26,7 @@ from swarm.local.record import MANAGER, LocalCluster, LocalNode
 _POLL_S = 0.05
 _INFO_TIMEOUT_S = 2.0
 _JOIN_TIMEOUT_S = 60.0
-_LOG_LINES = 3
+_ENDING_S = 0.5
 
 
 @contextmanager
@@ -50,19 +50,38 @@ def info(node: LocalNode, timeout_s: float = _INFO_TIMEOUT_S) -> InfoResponse | 
 
 
 def wait_for_daemons(nodes: Sequence[LocalNode], timeout_s: float) -> None:
-    """Until all their sockets answer. LocalError with the last of its log for one that ended."""
+    """Until all their sockets answer. LocalError with the last words of one that ended."""
     deadline = time.monotonic() + timeout_s
     for node in nodes:
         while info(node) is None:
-            if processes.daemon(node) is None:
-                raise LocalError(f"{node.name} ended: {_last_lines(node)}")
+            _check_running(nodes)
             if time.monotonic() > deadline:
                 raise LocalError(f"{node.name} does not answer within {timeout_s:g} s")
             time.sleep(_POLL_S)
 
 
+def _check_running(nodes: Sequence[LocalNode]) -> None:
+    """LocalError for one whose daemon has ended."""
+    for node in nodes:
+        if processes.daemon(node) is None:
+            raise LocalError(f"{node.name}: {processes.ending(node)}")
+
+
 def form(cluster: LocalCluster) -> None:
-    """The first manager makes the cluster, the others join it. CliError as swarmctl says it."""
+    """The first manager makes the cluster, the others join it. CliError as swarmctl says it;
+    LocalError where the reason is a daemon that ended."""
+    try:
+        _form(cluster)
+    except CliError:
+        # A process that dies closes its connections a moment before it is gone.
+        deadline = time.monotonic() + _ENDING_S
+        while time.monotonic() < deadline:
+            _check_running(cluster.nodes)
+            time.sleep(_POLL_S)
+        raise
+
+
+def _form(cluster: LocalCluster) -> None:
     first, *others = cluster.nodes
     with Client(parse_endpoints([f"unix://{first.socket}"])) as client:
         made = client.ask_local(
@@ -84,11 +103,12 @@ def form(cluster: LocalCluster) -> None:
 
 def wait_ready(cluster: LocalCluster, names: Collection[str], timeout_s: float) -> None:
     """Until the managers have these nodes as Ready, and those of them that are managers as
-    reachable voters. LocalError."""
+    reachable voters. LocalError, at once where one of their daemons ended."""
     deadline = time.monotonic() + timeout_s
     problem = ""
     with asking(cluster) as client:
         while time.monotonic() < deadline:
+            _check_running([cluster.node(name) for name in names])
             try:
                 nodes = client.ask(
                     lambda stubs: stubs.control.ListNodes, pb.ListNodesRequest(), deadline_s=5.0
@@ -131,18 +151,8 @@ def _is_voter(view: pb.NodeView) -> bool:
 
 
 def _why_down(node: LocalNode, view: pb.NodeView) -> str:
-    if processes.daemon(node) is None:
-        return f"its daemon ended: {_last_lines(node)}"
     said = info(node)
     if said is not None and said.state == LOCAL_NODE_STATE_INACTIVE:
         return "it is in no swarm"
     problem = said.error if said is not None else "its daemon does not answer"
     return problem or view.node.status.message or "it has not reported yet"
-
-
-def _last_lines(node: LocalNode) -> str:
-    try:
-        lines = node.log.read_text(errors="replace").splitlines()
-    except OSError:
-        return "it left no log"
-    return " / ".join(line for line in lines[-_LOG_LINES:] if line) or "it said nothing"

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.local.errors import LocalError
@@ -25,15 +26,29 @@ from swarm.worker.runtime.processes import (
 
 _GONE_TIMEOUT_S = 10.0
 _PID_FILE = "swarmd.pid"
+_LAST_LINES = 3
+_FATAL = "Fatal Python error"
 
 
-def start(node: LocalNode, cluster: LocalCluster) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    log_start: int  # bytes that earlier lives have written
+
+
+# Daemons that this process has started, by their nodes' folders: how a process ended is told to
+# its parent only.
+_children: dict[Path, _Child] = {}
+
+
+def start(node: LocalNode, cluster: LocalCluster) -> None:
     """Start the node's daemon; it outlives this process. LocalError where it runs already."""
     if daemon(node) is not None:
         raise LocalError(f"{node.name} runs already")
     node.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     node.socket.unlink(missing_ok=True)  # of a daemon that was killed: it would answer nobody
     with node.log.open("ab") as log:
+        log_start = log.tell()
         process = subprocess.Popen(
             [
                 sys.executable,
@@ -53,8 +68,8 @@ def start(node: LocalNode, cluster: LocalCluster) -> subprocess.Popen[bytes]:
             start_new_session=True,
             group=node.group_id or None,
         )
+    _children[node.state_dir] = _Child(process, log_start)
     _remember(node, process.pid)
-    return process
 
 
 def _environment(cluster: LocalCluster) -> dict[str, str]:
@@ -71,6 +86,30 @@ def daemon(node: LocalNode) -> ProcessId | None:
         if is_alive(found):
             return found
     return None
+
+
+def ending(node: LocalNode) -> str:
+    """How the daemon that ran last ended, as far as it can be known, and its last words."""
+    child = _children.get(node.state_dir)
+    code = child.process.poll() if child else None
+    if code is None:
+        how = "ended"
+    elif code < 0:
+        how = f"was killed by {signal.Signals(-code).name}"
+    else:
+        how = f"ended with exit code {code}"
+    return f"its daemon {how}: {_last_words(node, child.log_start if child else 0)}"
+
+
+def _last_words(node: LocalNode, start: int) -> str:
+    try:
+        lines = node.log.read_bytes()[start:].decode(errors="replace").splitlines()
+    except OSError:
+        return "it left no log"
+    fatal = [number for number, line in enumerate(lines) if line.startswith(_FATAL)]
+    if fatal:  # what follows is where each thread was
+        lines = lines[: fatal[-1] + 1]
+    return " / ".join(line for line in lines[-_LAST_LINES:] if line) or "it said nothing"
 
 
 def is_paused(process: ProcessId) -> bool:

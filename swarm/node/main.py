@@ -1,6 +1,7 @@
 """swarmd: a node's daemon."""
 
 import asyncio
+import faulthandler
 import fcntl
 import logging
 import os
@@ -56,9 +57,9 @@ def command(**flags: Any) -> None:
 
 
 async def _run(config: NodeConfig) -> int:
-    # gRPC's own log lines are for its developers; what matters is said by us. Set before its
-    # import, which is here so that a wrong flag is answered at once.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # gRPC's own log lines are for its developers, except for the one with which it ends this
+    # process. Set before its import, which is here so that a wrong flag is answered at once.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
     from swarm.manager.api.authorization import check_certificates, refuse_nobody
     from swarm.manager.api.interceptor import Interceptor
@@ -72,9 +73,14 @@ async def _run(config: NodeConfig) -> int:
     from swarm.security.tls import local_server_credentials
 
     stop = asyncio.Event()
+
+    def told_to_end(number: signal.Signals) -> None:
+        log.info("%s: swarmd ends", number.name)
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told_to_end, number)
     node, server, front = None, None, LocalSocket(config.socket, config.state_dir / "socket")
     try:
         front.check()
@@ -141,6 +147,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def main() -> None:
+    faulthandler.enable()  # what ends Python itself (a segmentation fault) leaves a word, too
     command(prog_name="swarmd")
 
 

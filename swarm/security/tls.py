@@ -65,7 +65,9 @@ def _dynamic_credentials(
 ) -> grpc.ServerCredentials:
     certificate = ShownCertificate(current)
     return grpc.dynamic_ssl_server_credentials(
-        certificate.first(), certificate.renewed, require_client_authentication
+        certificate.first(),
+        certificate.renewed,  # pyright: ignore[reportArgumentType] - None is for no change
+        require_client_authentication,
     )
 
 

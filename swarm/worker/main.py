@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import faulthandler
 import gc
 import json
 import logging
@@ -300,6 +301,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="swarm.worker.main")
     parser.add_argument("--config", required=True, metavar="FILE", help="JSON; - for stdin")
     arguments = parser.parse_args()
+    faulthandler.enable()
     end_with_parent()
     prefer_this_process()
     allow_many_connections()

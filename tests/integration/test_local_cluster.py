@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -152,6 +153,27 @@ def test_an_up_that_is_ended_leaves_nothing(locals_: Locals, number: signal.Sign
         assert process.returncode == 130
         assert not local.folder.exists()
         assert processes_of(local.folder) == []
+
+
+def test_a_daemon_that_dies_on_the_way_is_named_with_its_last_words(locals_: Locals) -> None:
+    local = locals_.folder()
+    words = ["local", "up", "--dir", str(local.folder), "--runtime", "process"]
+    manager = local.folder / "manager-1"
+    with subprocess.Popen(
+        [sys.executable, "-m", "swarm.cli", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        until(lambda: (manager / "swarmd.log").exists() and (manager / "swarmd.log").read_text())
+        pid, _ = json.loads((manager / "swarmd.pid").read_text())
+        os.kill(pid, signal.SIGSEGV)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "manager-1: its daemon was killed by SIGSEGV: " in said
+    assert said.rstrip().endswith("Fatal Python error: Segmentation fault")
+    assert len(said.splitlines()) == 1
+    assert not local.folder.exists()
 
 
 def test_a_recycled_pid_is_not_signalled(locals_: Locals) -> None:

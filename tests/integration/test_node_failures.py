@@ -113,6 +113,7 @@ def test_sigterm_of_what_is_alone_waits_for_nobody(daemons: Daemons) -> None:
         code, seconds = node.terminate()
         assert code == 0
         assert seconds < 2
+        assert "SIGTERM: swarmd ends" in node.log()
 
 
 def test_a_frozen_leader_and_a_frozen_worker(daemons: Daemons) -> None:
