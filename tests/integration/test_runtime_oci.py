@@ -15,6 +15,7 @@ import pytest
 
 from swarm.worker.runtime.demo import DEMO_REFERENCE
 from swarm.worker.runtime.image_archive import Entry, write_archive
+from swarm.worker.runtime.oci.network import NodeNetwork
 from swarm.worker.runtime.oci.runtime import OciRuntime
 from swarm.worker.runtime.port import (
     ContainerState,
@@ -45,27 +46,32 @@ def identity() -> Identity:
 
 @pytest.fixture
 async def runtime(tmp_path: Path, identity: Identity):
-    before = await asyncio.to_thread(traces)
     runtime = OciRuntime(identity, tmp_path / "oci", nat=False)
     yield runtime
     for found in await runtime.list():
         await runtime.remove(found.task_id)
     await runtime.close()
-    assert await asyncio.to_thread(traces) - before == set()
+    assert await asyncio.to_thread(traces, identity, tmp_path) == []
 
 
-def traces() -> set[str]:
-    """What a task may leave on a machine: namespaces, links, mounts, control groups, secrets."""
-    links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout
-    found = {line.split()[0] for line in links.splitlines() if line.startswith(("sw", "sv"))}
-    places = {"/run/netns": "sw*", "/sys/fs/cgroup": "**/swarm-sw*", "/dev/shm": "swarm-*"}
-    for place, pattern in places.items():
-        found |= {str(path) for path in Path(place).glob(pattern)}
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    # A link's other end and its namespace's bind mount go a moment after the namespace.
-    return {trace.partition("@")[0] for trace in found} | {
-        line.split()[4] for line in mounts if " overlay " in line
+def traces(identity: Identity, folder: Path) -> list[str]:
+    """What this node's tasks may leave on a machine, which others use as well: the bridge and the
+    links on it, namespaces, control groups, mounts, secrets."""
+    bridge = NodeNetwork(identity, nat=False).netns_name("").removesuffix("-")
+    secrets = f"swarm-{bridge.removeprefix('sw')}*"
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    mounts = Path("/proc/self/mountinfo").read_text()
+    lines = [line for line in links.splitlines() if bridge in line]
+    lines += [line for line in mounts.splitlines() if str(folder) in line]
+    places = {
+        "/run/netns": f"{bridge}*",
+        "/sys/fs/cgroup": f"**/*{bridge}*",
+        "/run": secrets,
+        "/dev/shm": secrets,
     }
+    for place, pattern in places.items():
+        lines += map(str, Path(place).glob(pattern))
+    return lines
 
 
 async def output(runtime: OciRuntime, task_id: str) -> str:
