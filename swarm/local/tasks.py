@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from swarm.local.record import LocalNode
-from swarm.worker.runtime.docker.runtime import DockerRuntime
 from swarm.worker.runtime.oci.runtime import OciRuntime
 from swarm.worker.runtime.port import Identity, Runtime, RuntimeFailed
 from swarm.worker.runtime.powercut import kill_node
@@ -27,7 +26,7 @@ async def _kill_containers(node: LocalNode, docker_host: str) -> None:
     identity = identity_of(node)
     if identity is None:
         return
-    runtime = DockerRuntime(identity, docker_host, node.runtime_dir / "docker")
+    runtime = _docker(node.runtime_dir, identity, docker_host)
     try:
         found = await runtime.list()
         await asyncio.gather(*(runtime.kill(task.task_id) for task in found))
@@ -62,12 +61,19 @@ def _runtimes(folder: Path, identity: Identity | None, docker_host: str) -> list
     """The drivers that have been at work here."""
     found: list[Runtime] = []
     if identity is not None and (folder / "docker").is_dir():
-        found.append(DockerRuntime(identity, docker_host, folder / "docker"))
+        found.append(_docker(folder, identity, docker_host))
     if identity is not None and (folder / "oci").is_dir() and shutil.which("ip"):
         found.append(OciRuntime(identity, folder / "oci"))
     if (folder / "process").is_dir():
         found.append(ProcessRuntime(folder / "process"))
     return found
+
+
+def _docker(folder: Path, identity: Identity, docker_host: str) -> Runtime:
+    # Its HTTP client takes long to load, and most clusters never need it.
+    from swarm.worker.runtime.docker.runtime import DockerRuntime
+
+    return DockerRuntime(identity, docker_host, folder / "docker")
 
 
 def identity_of(node: LocalNode) -> Identity | None:

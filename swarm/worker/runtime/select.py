@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.worker.runtime.docker.runtime import DockerRuntime
 from swarm.worker.runtime.fake import FakeRuntime
 from swarm.worker.runtime.oci.runtime import OciRuntime
 from swarm.worker.runtime.port import Identity, Runtime, RuntimeFailed
@@ -45,9 +44,7 @@ async def choose(name: str, config: RuntimeConfig) -> Choice:
     Raises RuntimeFailed, with the reason of each, when none does.
     """
     makers: dict[str, Callable[[], Runtime]] = {
-        "docker": lambda: DockerRuntime(
-            config.identity, config.docker_host, config.state_dir / "docker"
-        ),
+        "docker": lambda: _docker(config),
         "oci": lambda: OciRuntime(
             config.identity, config.state_dir / "oci", config.oci_runtime, nat=config.nat
         ),
@@ -66,3 +63,10 @@ async def choose(name: str, config: RuntimeConfig) -> Choice:
         await runtime.close()
         reasons.append(f"{candidate}: {probe.reason}")
     raise RuntimeFailed("no runtime works on this node: " + "; ".join(reasons))
+
+
+def _docker(config: RuntimeConfig) -> Runtime:
+    # Loading its HTTP client takes as long as all the rest of an agent.
+    from swarm.worker.runtime.docker.runtime import DockerRuntime
+
+    return DockerRuntime(config.identity, config.docker_host, config.state_dir / "docker")
