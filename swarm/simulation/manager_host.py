@@ -177,7 +177,8 @@ class ManagerHost:
         if not self._paused:
             self.submit(ev.Tick())
         if epoch == self.epoch:
-            self.cluster.loop.after(TICK_S / self.machine.clock.rate, self._tick, epoch)
+            tick_s = TICK_S + self.cluster.scenario.tick_late_s
+            self.cluster.loop.after(tick_s / self.machine.clock.rate, self._tick, epoch)
 
     def _perform(self, effect: fx.Effect) -> None:
         match effect:

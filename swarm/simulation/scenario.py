@@ -57,6 +57,8 @@ class Scenario:
     message_bytes: int = 1 << 20
     clock_drift: float = 0.0
     clock_skew_s: float = 0.0
+    # Every tick of a manager comes so much late.
+    tick_late_s: float = 0.0
     check_mutation: bool = False
 
 

@@ -149,6 +149,9 @@ class Consensus:
                 step_down_on_removal=True,
             )
         )
+        if list(self.conf_state.voters) == [self.raft_id] and not self.conf_state.voters_outgoing:
+            # Nobody else could lead, so there is no leader to wait for.
+            self.node.campaign()
 
     # What happens
 

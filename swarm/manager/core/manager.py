@@ -147,7 +147,11 @@ class ManagerCore:
     def _tick(self, event: ev.Tick, now: float, now_ns: int, out: list[fx.Effect]) -> None:
         self.consensus.tick(now, TICK_S)
         if self._leadership is not None and self._ticked_at is not None:
-            self._leadership.late(now - self._ticked_at - TICK_S)
+            late_s = now - self._ticked_at - TICK_S
+            # Every tick is a little late. Only one that another should have followed counts:
+            # otherwise all those moments add up to the deadlines of nodes that are gone.
+            if late_s > TICK_S:
+                self._leadership.late(late_s)
         self._ticked_at = now
         self._close_sessions_without_leader(now, out)
         if self._resigning and self.leading:
