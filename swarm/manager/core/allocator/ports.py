@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from swarm.api.v1.service_pb2 import Service
 from swarm.api.v1.types_pb2 import PUBLISH_MODE_INGRESS, PortConfig, Protocol
 from swarm.manager.core.store import View
-from swarm.manager.core.store.service_index import PortKey, port_key, port_taken
+from swarm.manager.core.store.service_index import PortKey, port_key, port_rival, port_taken
 
 FIRST = 30_000
 LAST = 32_767
@@ -31,8 +31,8 @@ def publish(
     A picked port stays with its target port when the service (`current`) is updated. The
     search begins at `start`, any number: those of two services should differ, so that services
     created at once do not pick the same. A port in host mode with no number stays so: its node
-    picks one; with a number it can't be another's ingress port, which every node listens on.
-    Raises PortUnavailable.
+    picks one; with a number it can't be another's ingress port, which every node listens on, nor
+    the other way round. Raises PortUnavailable.
     """
     own_id = current.id if current is not None else ""
     taken: dict[PortKey, None] = {}
@@ -40,8 +40,7 @@ def publish(
         if not port.published_port:
             continue
         _check_free(view, port, own_id)
-        if port.publish_mode == PUBLISH_MODE_INGRESS:
-            taken[port_key(port)] = None
+        taken[port_key(port)] = None
     picked_before = _picked_before(current, taken)
     ports: list[PortConfig] = []
     for port in wanted:
@@ -56,10 +55,10 @@ def publish(
 
 
 def _check_free(view: View, port: PortConfig, own_id: str) -> None:
-    holder_id = view.port_holder(port.protocol, port.published_port)
-    if holder_id is None or holder_id == own_id:
+    rival = port_rival(view, port, own_id)
+    if rival is None:
         return
-    holder = view.service(holder_id)
+    holder = view.service(rival)
     assert holder is not None, "a port is held by a service that is there"
     raise PortUnavailable(port_taken(port_key(port), holder))
 
@@ -80,7 +79,8 @@ def _picked_before(current: Service | None, taken: Collection[PortKey]) -> dict[
 def _pick(view: View, protocol: Protocol.ValueType, start: int, taken: Collection[PortKey]) -> int:
     for step in range(_COUNT):
         number = FIRST + (start + step) % _COUNT
-        if (protocol, number) not in taken and view.port_holder(protocol, number) is None:
+        free = PortConfig(protocol=protocol, published_port=number)
+        if port_key(free) not in taken and port_rival(view, free, "") is None:
             return number
     raise PortUnavailable(
         f"all ports from {FIRST} to {LAST} are published already: give a published port"

@@ -44,7 +44,7 @@ from swarm.manager.core.store.objects import (
     table_of,
 )
 from swarm.manager.core.store.retention import needs_pruning
-from swarm.manager.core.store.service_index import PortKey, ingress_ports
+from swarm.manager.core.store.service_index import PortKey, host_ports, ingress_ports
 from swarm.manager.core.store.task_index import (
     is_delayed,
     is_ended_wanted,
@@ -68,6 +68,7 @@ class Draft:
         self._tasks_by: dict[Hashable, dict[str, Task | None]] = {}
         self._names: dict[str, str | None] = {}
         self._ports: dict[PortKey, str | None] = {}
+        self._host_ports: dict[PortKey, dict[str, bool]] = {}
         self._revisions_of: dict[str, dict[int, bool]] = {}
         self._uses: Counter[tuple[str, int]] = Counter()
         self._touched_services: dict[str, None] = {}
@@ -179,10 +180,14 @@ class Draft:
             for port in ingress_ports(old):
                 if self._ports.get(port, key) == key:
                     self._ports[port] = None
+            for port in host_ports(old):
+                self._host_ports.setdefault(port, {})[key] = False
         if new is not None:
             self._names[new.name] = key
             for port in ingress_ports(new):
                 self._ports[port] = key
+            for port in host_ports(new):
+                self._host_ports.setdefault(port, {})[key] = True
 
     # Reads: see View for what they mean.
 
@@ -286,6 +291,13 @@ class Draft:
         if key in self._ports:
             return self._ports[key]
         return self._base.port_holder(protocol, published_port)
+
+    def host_port_holders(
+        self, protocol: PortProtocol.ValueType, published_port: int
+    ) -> Collection[str]:
+        held = dict.fromkeys(self._base.host_port_holders(protocol, published_port), True)
+        held |= self._host_ports.get((protocol, published_port), {})
+        return [service_id for service_id, there in held.items() if there]
 
     def ids_with_prefix(self, table: Table.ValueType, prefix: str, limit: int = 2) -> list[str]:
         changed = self._rows[table]

@@ -31,8 +31,9 @@ from swarm.manager.core.store.prefixes import SortedIds
 from swarm.manager.core.store.retention import needs_pruning
 from swarm.manager.core.store.service_index import (
     ServiceIndex,
-    ingress_ports,
     name_taken,
+    port_key,
+    port_rival,
     port_taken,
 )
 from swarm.manager.core.store.settling import Settling
@@ -135,6 +136,11 @@ class Tables:
     def port_holder(self, protocol: PortProtocol.ValueType, published_port: int) -> str | None:
         return self._service_index.port_holders.get((protocol, published_port))
 
+    def host_port_holders(
+        self, protocol: PortProtocol.ValueType, published_port: int
+    ) -> Collection[str]:
+        return self._service_index.host_port_holders.get((protocol, published_port), ())
+
     def ids_with_prefix(self, table: Table.ValueType, prefix: str, limit: int = 2) -> list[str]:
         return list(islice(self._ids[table].with_prefix(prefix, self._rows[table]), limit))
 
@@ -217,10 +223,10 @@ class Tables:
         holder = index.by_name.get(service.name)
         if holder is not None and holder.id != service.id:
             return VERDICT_NAME_TAKEN, name_taken(service.name)
-        for key in ingress_ports(service):
-            holder_id = index.port_holders.get(key, service.id)
-            if holder_id != service.id:
-                return VERDICT_PORT_TAKEN, port_taken(key, self._services[holder_id])
+        for port in service.ports:
+            rival = port_rival(self, port, service.id)
+            if rival is not None:
+                return VERDICT_PORT_TAKEN, port_taken(port_key(port), self._services[rival])
         return None
 
     def _move_revision(self, old: ServiceRevision | None, new: ServiceRevision | None) -> None:

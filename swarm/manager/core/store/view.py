@@ -60,6 +60,12 @@ class View(Protocol):
         """The id of the service that publishes the port in ingress mode."""
         ...
 
+    def host_port_holders(
+        self, protocol: PortProtocol.ValueType, published_port: int
+    ) -> Collection[str]:
+        """The ids of the services that publish the port in host mode."""
+        ...
+
     def ids_with_prefix(self, table: Table.ValueType, prefix: str, limit: int = 2) -> list[str]:
         """In order; two are enough to know that a prefix is ambiguous."""
         ...

@@ -76,6 +76,31 @@ def test_host_mode_can_not_have_what_every_node_listens_on_for_another() -> None
         publish(view, [wanted], 0)
 
 
+def test_every_node_can_not_listen_on_what_another_has_in_host_mode() -> None:
+    held = PortConfig(target_port=80, published_port=8080, publish_mode=PUBLISH_MODE_HOST)
+    view = view_with(service("a", held))
+    with pytest.raises(PortUnavailable) as refused:
+        publish(view, [PortConfig(target_port=80, published_port=8080)], 0)
+    assert str(refused.value).startswith(
+        "port '8080' is already in use by service 'name-a' (a) as a host-published port (tcp)"
+    )
+
+
+def test_one_port_of_many_nodes_is_for_several_services_in_host_mode() -> None:
+    held = PortConfig(target_port=80, published_port=8080, publish_mode=PUBLISH_MODE_HOST)
+    assert publish(view_with(service("a", held)), [held], 0) == [held]
+
+
+def test_a_port_in_host_mode_is_not_picked() -> None:
+    held = PortConfig(target_port=80, published_port=FIRST, publish_mode=PUBLISH_MODE_HOST)
+    picked = publish(view_with(service("a", held)), [PortConfig(target_port=80)], 0)
+    assert numbers(picked) == [FIRST + 1]
+    own = PortConfig(target_port=81, published_port=FIRST + 1, publish_mode=PUBLISH_MODE_HOST)
+    current = service("b", PortConfig(target_port=80, published_port=FIRST + 1))
+    again = publish(view_with(current), [own, PortConfig(target_port=80)], 1, current)
+    assert numbers(again) == [FIRST + 1, FIRST + 2]
+
+
 def test_a_range_that_is_used_up() -> None:
     held = [PortConfig(published_port=number) for number in range(FIRST, LAST + 1)]
     with pytest.raises(PortUnavailable, match="give a published port"):

@@ -187,11 +187,10 @@ def test_a_deletion_without_a_version_takes_any() -> None:
 def test_ports_are_unique_per_protocol_in_ingress_mode() -> None:
     store = Store()
     tcp, udp = PortConfig(published_port=80), PortConfig(published_port=80, protocol=1)
-    host = PortConfig(published_port=80, publish_mode=PUBLISH_MODE_HOST)
     applied = apply(
         store,
         create(service("s1", "web", tcp)),
-        create(service("s2", "dns", udp, host)),
+        create(service("s2", "dns", udp)),
         create(service("s3", "other", tcp)),
     )
     assert codes(applied) == [VERDICT_OK, VERDICT_OK, VERDICT_PORT_TAKEN]
@@ -200,6 +199,27 @@ def test_ports_are_unique_per_protocol_in_ingress_mode() -> None:
     )
     assert codes(apply(store, replace(service("s1", "web"), 1))) == [VERDICT_OK]
     assert codes(apply(store, create(service("s3", "other", tcp)))) == [VERDICT_OK]
+
+
+def test_a_port_in_host_mode_is_several_services_but_none_in_ingress_mode() -> None:
+    store = Store()
+    ingress = PortConfig(published_port=80)
+    host = PortConfig(published_port=80, publish_mode=PUBLISH_MODE_HOST)
+    applied = apply(
+        store,
+        create(service("s1", "web", host)),
+        create(service("s2", "other", host)),
+        create(service("s3", "everywhere", ingress)),
+    )
+    assert codes(applied) == [VERDICT_OK, VERDICT_OK, VERDICT_PORT_TAKEN]
+    assert applied.verdicts[2].message.startswith(
+        "port '80' is already in use by service 'web' (s1) as a host-published port"
+    )
+    assert codes(apply(store, replace(service("s1", "web"), 1))) == [VERDICT_OK]
+    assert codes(apply(store, create(service("s3", "everywhere", ingress)))) == [VERDICT_PORT_TAKEN]
+    assert codes(apply(store, replace(service("s2", "other"), 2))) == [VERDICT_OK]
+    assert codes(apply(store, create(service("s3", "everywhere", ingress)))) == [VERDICT_OK]
+    assert codes(apply(store, replace(service("s1", "web", host), 3))) == [VERDICT_PORT_TAKEN]
 
 
 @pytest.mark.parametrize(

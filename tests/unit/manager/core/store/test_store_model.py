@@ -32,7 +32,7 @@ from swarm.api.v1.store_pb2 import (
     Transaction,
 )
 from swarm.api.v1.task_pb2 import Task, TaskStatus
-from swarm.api.v1.types_pb2 import PortConfig
+from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, PUBLISH_MODE_INGRESS, PortConfig
 from swarm.manager.core.store import Store, prunable_revisions, slot_key, table_of, wrap
 
 STATES = (0, 64, 192, 320, 512, 576, 640, 704, 832)
@@ -156,7 +156,7 @@ class Model:
                 if other.id != obj.id and other.name == obj.name:
                     return VERDICT_NAME_TAKEN, False
             for other in self.rows[TABLE_SERVICE].values():
-                if other.id != obj.id and published(other) & published(obj):
+                if other.id != obj.id and port_clash(other, obj):
                     return VERDICT_PORT_TAKEN, False
         obj.meta.version = self.revision + 1
         obj.meta.created_at_ns, obj.meta.updated_at_ns = created, updated
@@ -168,8 +168,15 @@ def inner(wrapped: Any) -> Any:
     return copy.deepcopy(getattr(wrapped, wrapped.WhichOneof("kind")))
 
 
-def published(service: Service) -> set[int]:
-    return {p.published_port for p in service.ports if p.publish_mode == 0}
+def published(service: Service, mode: int = PUBLISH_MODE_INGRESS) -> set[int]:
+    return {p.published_port for p in service.ports if p.publish_mode == mode}
+
+
+def port_clash(one: Service, other: Service) -> bool:
+    """One service's ingress port is published by nobody else, in whatever mode."""
+    mine, theirs = published(one), published(other)
+    host, their_host = (published(s, PUBLISH_MODE_HOST) for s in (one, other))
+    return bool(mine & (theirs | their_host) or theirs & host)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -281,6 +288,8 @@ def check_indexes(view: Any) -> None:
         assert view.service_by_name(f"name{n}") == (named[0] if named else None)
         holders = [s.id for s in services.values() if 80 + n in published(s)]
         assert view.port_holder(0, 80 + n) == (holders[0] if holders else None)
+        on_hosts = [s.id for s in services.values() if 80 + n in published(s, PUBLISH_MODE_HOST)]
+        assert sorted(view.host_port_holders(0, 80 + n)) == sorted(on_hosts)
         assert list(view.revisions_of_service(service)) == [
             number for number in range(26) if view.revision_row(service, number) is not None
         ]

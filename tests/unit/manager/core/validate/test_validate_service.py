@@ -5,8 +5,16 @@ from random import Random
 import pytest
 
 from swarm.api.v1.service_pb2 import Service, ServiceSpec
-from swarm.api.v1.store_pb2 import VERDICT_NAME_TAKEN, Change, LogPayload, Object, Transaction
-from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, PortConfig
+from swarm.api.v1.store_pb2 import (
+    VERDICT_NAME_TAKEN,
+    VERDICT_PORT_TAKEN,
+    Change,
+    LogPayload,
+    Object,
+    Transaction,
+    Verdict,
+)
+from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, PUBLISH_MODE_INGRESS, PortConfig
 from swarm.manager.core.store import RandomIds, Store
 from swarm.manager.core.validate import ErrorCode, InvalidRequest, refusal, service
 
@@ -25,11 +33,15 @@ class Swarm:
         self.store = Store(check_mutation=True)
         self.ids = RandomIds(Random(1).getrandbits)
 
-    def commit(self, transaction: Transaction) -> None:
+    def apply(self, transaction: Transaction) -> Verdict:
         payload = LogPayload(proposed_at_ns=10**18, transactions=[transaction])
         (verdict,) = self.store.apply(self.store.applied_index + 1, 1, payload).verdicts
-        assert not verdict.code, verdict.message
         self.store.check()
+        return verdict
+
+    def commit(self, transaction: Transaction) -> None:
+        verdict = self.apply(transaction)
+        assert not verdict.code, verdict.message
 
     def create(self, spec: ServiceSpec) -> Service:
         self.commit(service.create(self.store, spec, self.ids, 0, "uid 0"))
@@ -179,6 +191,39 @@ def test_a_port_of_another_service_is_refused_with_its_name(swarm: Swarm) -> Non
     clash = refused(service.update, swarm.store, other.id, other.meta.version, spec, 0, "x")
     assert clash.code is ErrorCode.FAILED_PRECONDITION
     assert f"port '8080' is already in use by service 'web' ({created.id})" in clash.message
+
+
+def test_an_ingress_port_is_nobody_elses_in_host_mode_either(swarm: Swarm) -> None:
+    spec = web()
+    spec.endpoint.ports.add(target_port=80, published_port=8080, publish_mode=PUBLISH_MODE_HOST)
+    created = swarm.create(spec)
+    held = f"'8080' is already in use by service 'web' ({created.id}) as a host-published port"
+    ingress = web("other")
+    ingress.endpoint.ports.add(target_port=80, published_port=8080)
+    clash = refused(service.create, swarm.store, ingress, swarm.ids, 0, "x")
+    assert clash.code is ErrorCode.FAILED_PRECONDITION
+    assert held in clash.message
+    other = swarm.create(web("other"))
+    clash = refused(service.update, swarm.store, other.id, other.meta.version, ingress, 0, "x")
+    assert held in clash.message
+    # Its own port may change its mode.
+    spec.endpoint.ports[0].publish_mode = PUBLISH_MODE_INGRESS
+    assert swarm.update(spec).ports[0].published_port == 8080
+
+
+def test_of_two_at_once_one_gets_the_port(swarm: Swarm) -> None:
+    on_hosts, everywhere = web("hosts"), web("everywhere")
+    on_hosts.endpoint.ports.add(
+        target_port=80, published_port=8080, publish_mode=PUBLISH_MODE_HOST
+    )
+    everywhere.endpoint.ports.add(target_port=80, published_port=8080)
+    made = [
+        service.create(swarm.store, spec, swarm.ids, 0, "x") for spec in (on_hosts, everywhere)
+    ]
+    swarm.commit(made[0])
+    verdict = swarm.apply(made[1])
+    assert verdict.code == VERDICT_PORT_TAKEN
+    assert "in use by service 'hosts'" in verdict.message
 
 
 def test_what_an_update_can_not_change(swarm: Swarm) -> None:
