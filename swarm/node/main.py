@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -17,6 +17,9 @@ from swarm.node.config import ConfigError, NodeConfig
 from swarm.priority import prefer_this_process
 
 log = logging.getLogger(__name__)
+
+_EXIT_USAGE = 125
+"""A setting that is unknown or has a bad value, as with swarmctl."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,11 +44,14 @@ def command(**flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     try:
         config = settings.load(given, os.environ)
-        lock = _lock(config.state_dir)
     except ConfigError as error:
-        _fail(str(error))
+        sys.exit(_ended(str(error), _EXIT_USAGE))
     except OSError as error:
-        _fail(_in_words(error))
+        sys.exit(_ended(_in_words(error)))
+    try:
+        lock = _lock(config.state_dir)
+    except (StateFolderTaken, OSError) as error:
+        sys.exit(_ended(_in_words(error) if isinstance(error, OSError) else str(error)))
     logging.basicConfig(
         level=config.log_level.upper(),
         format="%(asctime)s %(levelname)s %(message)s",
@@ -119,36 +125,42 @@ async def _run(config: NodeConfig) -> int:
     return 0
 
 
-def _ended(reason: str) -> int:
+def _ended(reason: str, exit_code: int = 1) -> int:
     print(f"swarmd: {reason}", file=sys.stderr)  # noqa: T201
-    return 1
+    return exit_code
 
 
 def _in_words(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
+class StateFolderTaken(Exception):  # noqa: N818 - an outcome, not a fault
+    """Another daemon has it."""
+
+
 def _lock(folder: Path) -> Any:
-    """One daemon per state folder."""
+    """One daemon per state folder. Raises StateFolderTaken, OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = (folder / "lock").open("a")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         handle.close()
-        raise ConfigError(
+        raise StateFolderTaken(
             f"another swarmd runs on {folder}: stop it, or give this one its own --state-dir"
         ) from None
     return handle
 
 
-def _fail(message: str) -> NoReturn:
-    sys.exit(_ended(message))
-
-
 def main() -> None:
     faulthandler.enable()  # what ends Python itself (a segmentation fault) leaves a word, too
-    command(prog_name="swarmd")
+    try:
+        sys.exit(command.main(prog_name="swarmd", standalone_mode=False))
+    except click.UsageError as error:
+        reason = error.format_message().rstrip(".")
+        sys.exit(_ended(f"{reason[:1].lower()}{reason[1:]}; see 'swarmd --help'", _EXIT_USAGE))
+    except click.Abort:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

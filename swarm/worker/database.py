@@ -7,13 +7,17 @@ only the owner may read it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from swarm.disk import is_no_space
 from swarm.worker.core.events import Row
 
 FORMAT = 1
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class DatabaseError(Exception):
@@ -24,8 +28,11 @@ class Database:
     def __init__(self, path: Path) -> None:
         """Opens it, or makes a new one. Raises DatabaseError."""
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+        except OSError as error:
+            raise self._unusable(error) from None
         try:
             # The thread of the worker is another one than that of closing.
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -59,7 +66,7 @@ class Database:
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            raise DatabaseError(f"{self._path}: {error}") from None
+            raise self._unusable(error) from None
 
     def close(self) -> None:
         self._connection.close()
@@ -77,8 +84,32 @@ class Database:
         )
         self._connection.execute(f"PRAGMA user_version = {FORMAT}")
 
-    def _unusable(self, error: sqlite3.Error) -> DatabaseError:
-        return DatabaseError(
-            f"the agent's database {self._path} cannot be used ({error}): move it away and start "
-            "again; running tasks are found by their containers, the rest comes from a manager"
-        )
+    def _unusable(self, error: sqlite3.Error | OSError) -> DatabaseError:
+        if isinstance(error, OSError):
+            reason, advice = str(error.strerror), "see to its folder"
+        else:
+            # The low byte is the kind of error, what is above it where it was met.
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            reason, advice = str(error), self._advice(code)
+        if self._disk_is_full(error):
+            reason, advice = "no space left on its disk", "free some"
+        return DatabaseError(f"the agent's database {self._path} cannot be used ({reason}): {advice}")
+
+    def _advice(self, code: int) -> str:
+        if code in _DAMAGED:
+            return (
+                "move it away and start again; running tasks are found by their containers, the "
+                "rest comes from a manager"
+            )
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return "another process uses it: end that one"
+        return "see to its disk, and to who may write there"
+
+    def _disk_is_full(self, error: sqlite3.Error | OSError) -> bool:
+        if isinstance(error, OSError):
+            return is_no_space(error)
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+            return True
+        # What its shared memory lacks is told as an I/O error.
+        folder = next(path for path in self._path.parents if path.exists())
+        return os.statvfs(folder).f_bavail == 0

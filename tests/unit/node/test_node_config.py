@@ -1,5 +1,7 @@
 """swarmd's settings: flags over environment over file over defaults."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,26 @@ def test_an_unknown_setting_in_the_file_is_an_error(tmp_path: Path) -> None:
     file.write_text("listen_adr = 1\n")
     with pytest.raises(ConfigError, match="listen-adr"):
         load({"config": str(file)}, {})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--frobnicate"], "no such option '--frobnicate'; see 'swarmd --help'"),
+        (["--cpus", "many"], "invalid value for '--cpus': 'many' is not a valid float"),
+        (["--label"], "option '--label' requires an argument"),
+        (["start"], "got unexpected extra argument (start)"),
+        (["--runtime", "lxc"], "runtime 'lxc': takes one of auto, docker, oci, process"),
+        (["--cpus", "-1"], "cpus '-1.0': takes a number above 0"),
+        (["--advertise-addr", "host:0"], "advertise-addr"),
+        (["--config", "/nowhere.toml"], "/nowhere.toml"),
+    ],
+)
+def test_swarmd_refuses_a_bad_flag_in_one_line_with_125(words: list[str], said: str) -> None:
+    program = [sys.executable, "-m", "swarm.node.main", *words]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 125
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("swarmd: ")
+    assert said in line
+    assert not done.stdout

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +63,53 @@ def test_a_newer_format_is_refused(tmp_path):
     connection.close()
     with pytest.raises(DatabaseError, match="newer"):
         Database(path)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)]
+    subprocess.run(mount, check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as handle:
+        try:
+            while True:
+                handle.write(b"\0" * 256)
+        except OSError:
+            pass
+
+
+def test_a_full_disk_is_called_so_and_is_no_damage(tiny_disk: Path) -> None:
+    path = tiny_disk / "agent.db"
+    database = Database(path)
+    database.save([Row("task", "a", b"1")], [])
+    filler = tiny_disk / "filler"
+    fill(filler)
+    with pytest.raises(DatabaseError, match=r"no space left on its disk\): free some$") as raised:
+        database.save([Row("task", "b", b"2" * 100_000)], [])
+    assert str(path) in str(raised.value)
+    database.close()
+    # Opening it, and making a new one, fail in the same words.
+    fill(filler.with_name("more"))
+    for one in (path, tiny_disk / "new" / "agent.db"):
+        with pytest.raises(DatabaseError, match="no space left on its disk") as raised:
+            Database(one)
+        assert "move it away" not in str(raised.value)
+    for one in (filler, filler.with_name("more")):
+        one.unlink(missing_ok=True)
+    again = Database(path)
+    assert again.load() == [Row("task", "a", b"1")]
+    again.close()
+
+
+def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "worker").write_text("")
+    with pytest.raises(DatabaseError, match="see to its folder"):
+        Database(tmp_path / "worker" / "agent.db")
