@@ -148,9 +148,12 @@ def _answers(
     """As they come. Where a manager is lost the next one is asked for what is not here yet."""
     newest: dict[str, int] = {}
     seen: dict[str, int] = {}
+    warned: dict[str, None] = {}
+    warned_before: dict[str, None] = {}
 
     def request() -> pb.ServiceLogsRequest:
         seen.update(newest)
+        warned_before.update(warned)
         if seen:
             options.since_ns = min(seen.values())
             options.tail = -1
@@ -159,7 +162,9 @@ def _answers(
     for answer in client.follow(lambda stubs: stubs.control.ServiceLogs, request):
         fresh = [line for line in answer.lines if line.timestamp_ns > seen.get(line.task_id, -1)]
         newest.update((line.task_id, line.timestamp_ns) for line in fresh)
-        yield pb.ServiceLogsResponse(lines=fresh, warnings=answer.warnings)
+        warnings = [text for text in answer.warnings if text not in warned_before]
+        warned.update(dict.fromkeys(warnings))
+        yield pb.ServiceLogsResponse(lines=fresh, warnings=warnings)
 
 
 @dataclass

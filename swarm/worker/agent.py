@@ -216,7 +216,8 @@ class Agent:
             started = await self._runtime.start(task_id)
         except Exception as error:
             refused = isinstance(error, RuntimeRefused)
-            self.deliver(ev.StartFailed(task_id, _words(error), refused))
+            exit_code = error.exit_code if isinstance(error, RuntimeFailed) else None
+            self.deliver(ev.StartFailed(task_id, _words(error), refused, exit_code))
         else:
             self.deliver(ev.TaskStarted(task_id, started))
 

@@ -130,6 +130,26 @@ async def test_probe_without_an_engine(tmp_path: Path):
     assert "\n" not in probe.reason
 
 
+@pytest.mark.parametrize(
+    ("command", "words", "exit_code"),
+    [
+        ("nosuch", 'exec: "nosuch": executable file not found in $PATH', 127),
+        ("/nosuch/program", 'exec: "/nosuch/program": stat /nosuch/program: no such file', 127),
+        ("/etc", 'exec: "/etc": ', 126),
+    ],
+)
+async def test_a_command_that_can_not_be_run(
+    runtime: Runtime, command: str, words: str, exit_code: int
+):
+    await runtime.prepare(TaskRun("t1", "t1", DEMO_REFERENCE, command=(command,)))
+    with pytest.raises(RuntimeFailed) as raised:
+        await runtime.start("t1")
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "level=error" not in str(raised.value)
+    assert raised.value.exit_code == exit_code
+
+
 async def test_life_of_a_task(runtime: Runtime):
     await runtime.prepare(sh("t1", "echo out; echo err >&2; exit 3"))
     await runtime.prepare(sh("t1", "exit 9"))  # adopts the first

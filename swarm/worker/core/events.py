@@ -139,6 +139,7 @@ class StartFailed:
     task_id: str
     error: str
     refused: bool = False
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,8 +200,8 @@ class TaskLife:
                 self._prepare_failed(error, refused, now_ns)
             case ev.TaskStarted(started=started):
                 self._task_started(started)
-            case ev.StartFailed(error=error, refused=refused):
-                self._start_failed(error, refused, now, now_ns)
+            case ev.StartFailed():
+                self._start_failed(event, now, now_ns)
             case ev.Exited(exit=end):
                 self._exited(end, now_ns)
             case ev.WaitFailed():
@@ -319,18 +319,19 @@ class TaskLife:
             self._leave_gate(Phase.UP)
             self._started = started
 
-    def _start_failed(self, error: str, refused: bool, now: float, now_ns: int) -> None:
+    def _start_failed(self, failed: ev.StartFailed, now: float, now_ns: int) -> None:
         if self.phase is not Phase.STARTING:
             return
         if self._runs_already:
-            self._adoption_failed(error, now)
+            self._adoption_failed(failed.error, now)
             return
         self._leave_gate(Phase.ENDED)
         if self._to_stop:
             self._observe(TASK_STATE_SHUTDOWN, "shutdown", now_ns)
             return
-        state = TASK_STATE_REJECTED if refused else TASK_STATE_FAILED
-        self._observe(state, "starting", now_ns, error)
+        state = TASK_STATE_REJECTED if failed.refused else TASK_STATE_FAILED
+        error = f"starting container failed: {failed.error}"
+        self._observe(state, "starting", now_ns, error, failed.exit_code)
 
     def _adoption_failed(self, error: str, now: float) -> None:
         """It runs, but the runtime does not tell of it: not worth its life at the first time."""

@@ -29,7 +29,14 @@ class RuntimeRefused(Exception):  # noqa: N818 - it is the verdict REJECTED
 
 
 class RuntimeFailed(Exception):  # noqa: N818 - it is the verdict FAILED
-    """The attempt failed, another may not: the task is FAILED."""
+    """The attempt failed, another may not: the task is FAILED.
+
+    `exit_code` is that of a start that failed: as a shell's, 127 where there is no such command.
+    """
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Port(NamedTuple):

@@ -284,11 +284,14 @@ def test_logs_go_on_where_they_were(start, cluster, swarmctl) -> None:
     (task_id,) = cluster.tasks
     cluster.log_answers = [
         pb.ServiceLogsResponse(
-            lines=[LogLine(task_id=task_id, node_id="m1", timestamp_ns=moment, data=data)]
+            lines=[LogLine(task_id=task_id, node_id="m1", timestamp_ns=moment, data=data)],
+            warnings=["node w1 can't be reached"] if data == b"one" else ["node w2 is gone"],
         )
         for moment, data in ((5, b"one"), (6, b"two"))
     ]
     first.lose_answers = 1
     result = swarmctl("-H", f"{first.host},{second.host}", "service", "logs", "--raw", service.name)
     assert (result.code, result.out) == (0, "one\ntwo\n"), result
+    # The next manager can't reach that node either: that was said already.
+    assert result.err == "warning: node w1 can't be reached\nwarning: node w2 is gone\n"
     assert cluster.log_requests[1].options.since_ns == 5

@@ -158,7 +158,7 @@ class DockerRuntime:
             try:
                 await container.start()
             except (DockerError, aiohttp.ClientError, OSError) as error:
-                raise RuntimeFailed(reason(error)) from None
+                raise RuntimeFailed(reason(error), await self._exit_code(container)) from None
         return state.started(await self._show(container))
 
     async def wait(self, task_id: str) -> Exit:
@@ -332,6 +332,14 @@ class DockerRuntime:
         docker = self._docker
         url = f"{docker.docker_host}/{docker.api_version}/{path}"
         return docker.session.get(url, params=params, timeout=aiohttp.ClientTimeout())
+
+    async def _exit_code(self, container: DockerContainer) -> int | None:
+        """Of a start that failed; None where the engine does not say."""
+        try:
+            found = await container.show()
+        except (DockerError, aiohttp.ClientError, OSError):
+            return None
+        return found["State"].get("ExitCode") or None
 
     async def _show(self, container: DockerContainer) -> dict[str, Any]:
         async with engine_errors("inspect a container"):

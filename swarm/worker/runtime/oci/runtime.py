@@ -18,6 +18,7 @@ from swarm.worker.runtime.oci.images import OciImages
 from swarm.worker.runtime.oci.layout import StoredImage
 from swarm.worker.runtime.oci.network import NodeNetwork
 from swarm.worker.runtime.oci.root import read_inside, unmount
+from swarm.worker.runtime.oci.start_errors import start_failure
 from swarm.worker.runtime.port import (
     Endpoint,
     ExecOptions,
@@ -167,7 +168,10 @@ class OciRuntime:
         async def launch() -> dict[str, Any]:
             return self._launch(task)
 
-        started = await self._tasks.start(task_id, launch)
+        try:
+            started = await self._tasks.start(task_id, launch)
+        except RuntimeFailed as error:
+            raise start_failure(str(error)) from None
         run = task.read_run() or {}
         address: str = run["address"]
         return Started(

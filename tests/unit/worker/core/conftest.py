@@ -82,7 +82,7 @@ class World:
         self.manager_up = True
         self.health: dict[str, HealthStatus] = {}
         self.prepare_fails: dict[str, tuple[str, bool]] = {}
-        self.start_fails: dict[str, tuple[str, bool]] = {}
+        self.start_fails: dict[str, tuple[object, ...]] = {}
         self.held: set[type] = set()
         self.pending: list[tuple[do.Effect, Callable[[], ev.Event | None]]] = []
         self.waits: set[str] = set()

@@ -103,11 +103,12 @@ def test_a_placeholder_that_means_nothing_is_rejected(world):
 
 
 def test_a_start_that_fails_fails_the_task(world):
-    world.start_fails["t1"] = ("exec: no such file", False)
+    world.start_fails["t1"] = ("exec: no such file", False, 127)
     world.assign("t1")
     world.pass_time(1)
     assert world.status("t1").state == TASK_STATE_FAILED
-    assert world.status("t1").err == "exec: no such file"
+    assert world.status("t1").err == "starting container failed: exec: no such file"
+    assert world.status("t1").container.exit_code == 127
 
 
 def test_a_task_with_a_health_check_runs_once_it_is_healthy(world):
