@@ -56,6 +56,10 @@ class NotFoundError(CliError):
     """What was asked for is not there; the daemon's words."""
 
 
+class UnusableError(CliError):
+    """An address that can't be asked as things are here: there is no certificate for it."""
+
+
 class OutdatedError(CliError):
     """Somebody else changed it between reading and writing: read again and repeat."""
 
@@ -178,17 +182,21 @@ class Client:
                 return answer
             except grpc.RpcError as error:
                 rounds.failed(error)
+            except UnusableError as error:
+                rounds.passed_over(error)
             if not rounds.go_on():
                 raise self._given_up(rounds, deadline_s, changes) from rounds.failure
             self._advance()
             rounds.pause()
 
     def _given_up(self, rounds: _Rounds, deadline_s: float, changes: bool) -> CliError:
-        assert rounds.failure is not None
+        if rounds.failure is None:
+            assert rounds.unusable is not None
+            return rounds.unusable
         if rounds.refused:
             return refusal(rounds.failure)
         if rounds.nobody_there:
-            return self._no_connection(self.endpoints, rounds.failure)
+            return self._no_connection(self.endpoints, rounds.failure, rounds.unusable)
         details = _one_line(rounds.failure.details() or "").removesuffix(".")
         outcome = "; whether the request took effect is not known" if changes else ""
         return CliError(f"no answer within {deadline_s:g}s: {details}{outcome}")
@@ -206,18 +214,26 @@ class Client:
         if endpoint.is_unix:
             return grpc.insecure_channel(endpoint.target, options=_CHANNEL_OPTIONS[:-1])
         if self._certificates is None:
-            raise CliError(
-                f"{endpoint.name} asks for a certificate: set SWARM_CERT_PATH to a folder with "
-                "ca.pem, cert.pem and key.pem, or use a manager's unix socket"
+            raise UnusableError(
+                f"{endpoint.name} asks for a certificate: make one on a manager with 'swarmctl "
+                "cert create' and set SWARM_CERT_PATH to its folder, or use a manager's unix socket"
             )
-        root, key, certificate = self._certificates.read()
+        try:
+            root, key, certificate = self._certificates.read()
+        except CliError as error:
+            raise UnusableError(error.message) from error
         credentials = grpc.ssl_channel_credentials(root, key, certificate)
         return grpc.secure_channel(endpoint.target, credentials, options=_CHANNEL_OPTIONS)
 
     def _advance(self) -> None:
         self._current = (self._current + 1) % len(self.endpoints)
 
-    def _no_connection(self, endpoints: Sequence[Endpoint], error: grpc.RpcError) -> CliError:
+    def _no_connection(
+        self,
+        endpoints: Sequence[Endpoint],
+        error: grpc.RpcError,
+        unusable: UnusableError | None = None,
+    ) -> CliError:
         names = ", ".join(endpoint.name for endpoint in endpoints)
         details = (error.details() or "").lower()
         if "permission denied" in details:
@@ -225,12 +241,18 @@ class Client:
                 f"permission denied while connecting to swarmd at {names}: use sudo, or become a "
                 "member of the socket's group"
             )
+        shown = None if all(endpoint.is_unix for endpoint in endpoints) else self._certificates
+        if shown is not None and (problem := shown.problem()):
+            return CliError(f"cannot connect to swarmd at {names}: {problem}")
         if "handshake" in details or "certificate" in details:
+            which = f"{shown.cert} or {shown.ca}" if shown is not None else "a certificate"
             return CliError(
-                f"cannot connect to swarmd at {names}: the TLS handshake failed: the certificates "
-                "in SWARM_CERT_PATH are of another cluster, or expired"
+                f"cannot connect to swarmd at {names}: the TLS handshake failed: {which} is of "
+                "another cluster"
             )
         hint = " Start it with: swarmd --state-dir DIR" if endpoints[0].is_unix else ""
+        if unusable is not None:
+            hint = f" And {unusable.message}"
         return CliError(f"Cannot connect to swarmd at {names}. Is the daemon running?{hint}")
 
 
@@ -247,6 +269,12 @@ class _Rounds:
     refused: bool = False
     """An answer that no other manager would give differently."""
     failure: grpc.RpcError | None = None
+    unusable: UnusableError | None = None
+
+    def passed_over(self, error: UnusableError) -> None:
+        self.tried += 1
+        self.unreachable += 1
+        self.unusable = self.unusable or error
 
     def failed(self, error: grpc.RpcError) -> None:
         self.tried += 1
@@ -265,6 +293,8 @@ class _Rounds:
     def go_on(self) -> bool:
         if self.refused:
             return False
+        if self.failure is None and self.tried >= self.size:
+            return False  # none of the addresses is of use here
         enough = self.tried >= _UNREACHABLE_ROUNDS * self.size
         if self.nobody_there and enough and not self.answered_before:
             return False

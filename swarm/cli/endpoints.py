@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from swarm.cli.errors import CliError
 
+CA_FILE, CERT_FILE, KEY_FILE = "ca.pem", "cert.pem", "key.pem"
 SYSTEM_SOCKET = Path("/var/run/swarm/swarmd.sock")
 _DEFAULT_PORT = 2378
 
@@ -37,8 +39,35 @@ class Certificates:
         except OSError as error:
             raise CliError(
                 f"cannot read {error.filename}: {error.strerror}: SWARM_CERT_PATH must name a "
-                "folder with ca.pem, cert.pem and key.pem"
+                "folder with ca.pem, cert.pem and key.pem, as 'swarmctl cert create' makes it"
             ) from error
+
+    def problem(self) -> str:
+        """Why no manager takes them, as far as can be known here; "" where they may be good."""
+        from swarm.security.certificates import check_pair, validity_of, verify_chain
+        from swarm.security.errors import SecurityError
+
+        try:
+            start, end = validity_of(self.cert.read_bytes())
+        except (OSError, SecurityError) as error:
+            return f"{self.cert}: {error}"
+        now = datetime.now(UTC)
+        if now > end:
+            return (
+                f"{self.cert} expired at {end:%Y-%m-%d %H:%M} UTC: make another one on a manager "
+                "with 'swarmctl cert create --force'"
+            )
+        if now < start:
+            return (
+                f"{self.cert} is valid from {start:%Y-%m-%d %H:%M} UTC only: set this machine's "
+                "clock"
+            )
+        try:
+            check_pair(self.cert.read_bytes(), self.key.read_bytes())
+            verify_chain(self.cert.read_bytes(), self.ca.read_bytes(), now=now)
+        except (OSError, SecurityError):
+            return f"{self.ca}, {self.cert} and {self.key} do not belong together"
+        return ""
 
 
 def parse_endpoints(hosts: Sequence[str]) -> list[Endpoint]:
@@ -57,12 +86,23 @@ def default_endpoint(environment: Mapping[str, str]) -> Endpoint:
     return _parse_endpoint(f"unix://{socket}")
 
 
-def certificates(environment: Mapping[str, str], folder: str | None = None) -> Certificates | None:
-    """The folder given, or SWARM_CERT_PATH; None without either."""
-    path = folder or environment.get("SWARM_CERT_PATH")
-    if not path:
+def certificates(
+    environment: Mapping[str, str], files: Mapping[str, str] | None = None
+) -> Certificates | None:
+    """The files given (by the names that they have in a folder), else those in SWARM_CERT_PATH,
+    else in the user's own folder; None where there are none."""
+    given = {name: Path(path) for name, path in (files or {}).items() if path}
+    folder = environment.get("SWARM_CERT_PATH")
+    if not given and not folder and not (own_certificates(environment) / CERT_FILE).exists():
         return None
-    return Certificates(Path(path, "ca.pem"), Path(path, "cert.pem"), Path(path, "key.pem"))
+    base = Path(folder) if folder else own_certificates(environment)
+    ca, cert, key = (given.get(name, base / name) for name in (CA_FILE, CERT_FILE, KEY_FILE))
+    return Certificates(ca, cert, key)
+
+
+def own_certificates(environment: Mapping[str, str]) -> Path:
+    """Where a user's certificate is looked for without SWARM_CERT_PATH."""
+    return Path(environment.get("HOME") or "/") / ".swarm"
 
 
 def _user_sockets(environment: Mapping[str, str]) -> list[Path]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import click
 
 from swarm.cli.command import DockerGroup, LazyCommand
+from swarm.cli.endpoints import CA_FILE, CERT_FILE, KEY_FILE
 from swarm.cli.errors import CliError
-from swarm.cli.flags import LIST, docker_bool_option
+from swarm.cli.flags import LIST, STRING, docker_bool_option
 from swarm.cli.run import run
 from swarm.cli.session import Session
 
@@ -23,6 +24,7 @@ _LAZY = (
     LazyCommand("node", "swarm.cli.node:node", "Manage Swarm nodes"),
     LazyCommand("service", "swarm.cli.service:service", "Manage Swarm services"),
     LazyCommand("task", "swarm.cli.task:task", "Manage Swarm tasks"),
+    LazyCommand("cert", "swarm.cli.cert:cert", "Manage administrators' certificates"),
     LazyCommand("local", "swarm.cli.local:local", "Manage a cluster on this machine"),
     *(
         LazyCommand(name, f"swarm.cli.swarm:{name.replace('-', '_')}", about, is_group=False)
@@ -49,11 +51,6 @@ _DOCKER_FLAGS = (
     "-D",
     "--log-level=value",
     "-l=value",
-    "--tls",
-    "--tlscacert=value",
-    "--tlscert=value",
-    "--tlskey=value",
-    "--tlsverify",
 )
 
 
@@ -73,9 +70,23 @@ _DOCKER_FLAGS = (
     help="Addresses of managers to try in turn: unix://PATH or HOST:PORT, separated by commas "
     "(overrides SWARM_HOST)",
 )
+@docker_bool_option("--tls", help="Use TLS; managers are always spoken to by it", default=True)
+@click.option("--tlscacert", type=STRING, help="Trust certs signed only by this CA")
+@click.option("--tlscert", type=STRING, help="Path to TLS certificate file")
+@click.option("--tlskey", type=STRING, help="Path to TLS key file")
+@docker_bool_option("--tlsverify", help="Use TLS and verify the remote; it always is", default=True)
 @docker_bool_option("--version", "-v", help="Print version information and quit")
 @click.pass_context
-def cli(ctx: click.Context, host: tuple[str, ...], version: bool) -> None:
+def cli(
+    ctx: click.Context,
+    host: tuple[str, ...],
+    tls: bool,
+    tlscacert: str | None,
+    tlscert: str | None,
+    tlskey: str | None,
+    tlsverify: bool,
+    version: bool,
+) -> None:
     if version:
         from swarm.cli.system import program_version
 
@@ -84,7 +95,11 @@ def cli(ctx: click.Context, host: tuple[str, ...], version: bool) -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
         return
-    session = Session(host)
+    if not (tls and tlsverify):
+        raise CliError("managers are spoken to by mutual TLS only: it can't be switched off", 125)
+    session = Session(
+        host, {CA_FILE: tlscacert or "", CERT_FILE: tlscert or "", KEY_FILE: tlskey or ""}
+    )
     ctx.obj = session
     ctx.call_on_close(session.close)
 

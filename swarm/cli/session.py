@@ -18,6 +18,7 @@ class Session:
     """One run of swarmctl. gRPC is loaded with the first use of `client`."""
 
     hosts: Sequence[str] = ()
+    certificate_files: Mapping[str, str] = field(default_factory=dict[str, str])
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     _client: Client | None = None
 
@@ -30,7 +31,7 @@ class Session:
             found = endpoints.parse_endpoints(hosts)
             self._client = Client(
                 found or [endpoints.default_endpoint(self.environment)],
-                endpoints.certificates(self.environment),
+                endpoints.certificates(self.environment, self.certificate_files),
             )
         return self._client
 

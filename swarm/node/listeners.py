@@ -91,14 +91,17 @@ async def serve_node_port(
     dispatcher: DispatcherApi,
     certificates: CertificatesApi,
     control: ControlApi,
+    daemon: DaemonServicer | None = None,
 ) -> grpc.aio.Server:
-    """All that is between nodes: mutual TLS."""
+    """All that is between nodes, and administrators: mutual TLS."""
     server = grpc.aio.server(interceptors=(interceptor,), options=_SERVER_OPTIONS)
     add_RaftServicer_to_server(raft, server)
     add_ManagersServicer_to_server(managers, server)
     add_DispatcherServicer_to_server(dispatcher, server)
     add_CertificatesServicer_to_server(certificates, server)
     add_ControlServicer_to_server(control, server)  # type: ignore[arg-type]
+    if daemon is not None:
+        add_DaemonServicer_to_server(daemon, server)
     address = join_host_port(addresses.listen_host, addresses.node_port)
     _bind(server, address, credentials, address)
     await server.start()

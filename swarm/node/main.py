@@ -91,13 +91,14 @@ async def _run(config: NodeConfig) -> int:
     try:
         front.check()
         node = Node(config)
+        node.daemon_api = DaemonApi(node)
         await node.start()
         interceptor = Interceptor(check_certificates(lambda: "", refuse_nobody))
         server = await serve_socket(
             front.behind,
             local_server_credentials(),
             interceptor,
-            DaemonApi(node),
+            node.daemon_api,
             ControlOnSocket(node),
         )
         await front.start()

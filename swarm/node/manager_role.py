@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import grpc.aio
 
+from swarm.api.v1.daemon_pb2_grpc import DaemonServicer
 from swarm.api.v1.node_pb2 import Member
 from swarm.manager.api.authorization import check_certificates, check_nothing
 from swarm.manager.api.control import ControlApi
@@ -49,7 +50,7 @@ _LOOK_AGAIN_S = 2.0
 
 class ManagerRole:
     """`bundle()` gives the node's certificate of now. `stopped(reason)` is called when Raft has
-    let this manager go."""
+    let this manager go. `daemon` tells administrators what this node is."""
 
     def __init__(
         self,
@@ -59,8 +60,10 @@ class ManagerRole:
         raft_id: int,
         bundle: Callable[[], NodeBundle],
         stopped: Callable[[str], None],
+        daemon: DaemonServicer | None = None,
     ) -> None:
         self._addresses = addresses
+        self._daemon = daemon
         self._bundle = bundle
         opened = RaftDisk.open(folder.raft)
         # Nothing was ever written under this raft id: no vote, no entry, no snapshot.
@@ -110,6 +113,7 @@ class ManagerRole:
                 dispatcher=DispatcherApi(self.manager, self._logs),
                 certificates=CertificatesApi(self.manager),
                 control=self.control,
+                daemon=self._daemon,
             )
         )
         self._servers.append(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from swarm.api.v1.daemon_pb2 import InitRequest, JoinRequest
+from swarm.api.v1.daemon_pb2_grpc import DaemonServicer
 from swarm.api.v1.join_pb2 import JoinClusterRequest
 from swarm.api.v1.node_pb2 import Member
 from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
@@ -61,6 +62,8 @@ class Node:
         self.keys = NodeKeys(config.state_dir)
         self.state = self.folder.load()
         self.manager_role: ManagerRole | None = None
+        # What a manager's listener tells administrators of this node; set before `start`.
+        self.daemon_api: DaemonServicer | None = None
         self.runtime = ""
         self.runtime_reason = ""
         self._log_is_lost = False
@@ -294,13 +297,18 @@ class Node:
     async def _start_manager(self) -> None:
         """This node's part in the Raft group, under the id that it has. ListenError, SecurityError,
         disk errors."""
+
+        def let_go(reason: str) -> None:
+            self._raft_let_go(role, reason)
+
         role = ManagerRole(
             self.config,
             self.folder,
             self._own_addresses(),
             self.state.raft_id,
             lambda: self.bundle,
-            lambda reason: self._raft_let_go(role, reason),
+            let_go,
+            self.daemon_api,
         )
         if role.is_blank and not self._known_members:
             # Stopped before the leader sent anything: nothing was promised under this id.

@@ -111,4 +111,6 @@ def authorize(
 def _advice(role: Role) -> str:
     if role is Role.WORKER:
         return ": run it on a manager, or promote this node first"
+    if role is Role.ADMIN:
+        return ": run it on that machine, by its unix socket"
     return ""

@@ -93,7 +93,9 @@ class Database:
             reason, advice = str(error), self._advice(code)
         if self._disk_is_full(error):
             reason, advice = "no space left on its disk", "free some"
-        return DatabaseError(f"the agent's database {self._path} cannot be used ({reason}): {advice}")
+        return DatabaseError(
+            f"the agent's database {self._path} cannot be used ({reason}): {advice}"
+        )
 
     def _advice(self, code: int) -> str:
         if code in _DAMAGED:

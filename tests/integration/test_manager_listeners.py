@@ -14,8 +14,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from swarm.api.v1 import control_pb2 as control
+from swarm.api.v1.cluster_pb2 import AdminCertificate
 from swarm.api.v1.control_pb2_grpc import ControlStub
 from swarm.api.v1.daemon_pb2 import InitRequest
+from swarm.api.v1.daemon_pb2_grpc import DaemonStub
 from swarm.api.v1.dispatcher_pb2 import AgentMessage, SessionHello, StatusReport, TaskStatusUpdate
 from swarm.api.v1.dispatcher_pb2_grpc import DispatcherStub
 from swarm.api.v1.join_pb2 import JoinClusterRequest, RenewCertificateRequest
@@ -38,9 +40,11 @@ from swarm.security.certificates import (
     KeyPair,
     create_request,
     create_root,
+    identity_of,
     issue_admin_certificate,
     issue_node_certificate,
     node_id_of,
+    validity_of,
 )
 from swarm.security.errors import SecurityError
 from swarm.security.node_keys import NodeBundle
@@ -185,6 +189,71 @@ async def test_a_manager_certificate_calls_the_control_api_only_for_somebody(
     row = manager.store.revision_row(answer.service.service.id, 1)
     assert row is not None
     assert row.who == "uid 1000"
+
+
+def admin_request(name: str = "ann", **fields: object) -> control.CreateAdminCertificateRequest:
+    return control.CreateAdminCertificateRequest(
+        request_id=secrets.token_hex(8), csr_pem=create_request().csr_pem, name=name, **fields
+    )
+
+
+async def test_an_administrators_certificate_is_made_for_users_only_and_noted(
+    manager: OneManager,
+) -> None:
+    worker, _ = await manager.join(manager.token("worker"))
+    other, _ = await manager.join(manager.token("manager"), "m2")
+    denied = grpc.StatusCode.PERMISSION_DENIED
+    for_somebody = ((FORWARDED_FOR, "uid 1000"),)
+    async with manager.channel(worker) as channel:
+        ask = ControlStub(channel).CreateAdminCertificate
+        assert (await refused(ask(admin_request())))[0] is denied
+        assert (await refused(ask(admin_request(), metadata=for_somebody)))[0] is denied
+    async with manager.channel(other) as channel:
+        ask = ControlStub(channel).CreateAdminCertificate
+        assert (await refused(ask(admin_request())))[0] is denied
+        assert not noted(manager)
+        request = admin_request(lifetime_ns=3600 * 10**9)
+        answer = await ask(request, metadata=for_somebody)
+        again = await ask(request, metadata=for_somebody)
+    assert validity_of(again.certificate_pem) == validity_of(answer.certificate_pem)
+    start, end = validity_of(answer.certificate_pem)
+    assert end - start == timedelta(hours=2)  # backdated by an hour, as all are
+    identity = identity_of(answer.certificate_pem)
+    assert (identity.role, identity.name, identity.node_id) == (Role.ADMIN, "ann", "")
+    assert answer.manager_addresses == [manager.addresses.node_address]
+    assert answer.root_certificate_pem == manager.root.certificate_pem
+    (row,) = noted(manager)
+    assert (row.name, row.who) == ("ann", "uid 1000")
+    assert row.id == node_id_of(request.csr_pem)
+    assert row.expires_at_ns - row.issued_at_ns == 3600 * 10**9
+
+
+async def test_a_request_for_an_administrators_certificate_that_can_not_be(
+    manager: OneManager,
+) -> None:
+    async with manager.admin() as channel:
+        ask = ControlStub(channel).CreateAdminCertificate
+        for request, words in (
+            (admin_request(name=""), "invalid name ''"),
+            (admin_request(name="ann\nbob"), "invalid name"),
+            (admin_request(name="a" * 65), "1 to 64 characters"),
+            (admin_request(lifetime_ns=1), "at least 1h"),
+            (admin_request(lifetime_ns=-5), "at least 1h"),
+            (control.CreateAdminCertificateRequest(name="ann"), "no certificate request"),
+        ):
+            code, said = await refused(ask(request))
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert words in said
+            assert "\n" not in said
+        code, said = await refused(DaemonStub(channel).Init(InitRequest()))
+        assert code is grpc.StatusCode.UNIMPLEMENTED, "this manager has no daemon around it"
+    assert not noted(manager)
+
+
+def noted(manager: OneManager) -> list[AdminCertificate]:
+    cluster = manager.store.cluster()
+    assert cluster is not None
+    return list(cluster.admin_certificates)
 
 
 async def test_a_node_that_was_removed_is_told_so(manager: OneManager) -> None:

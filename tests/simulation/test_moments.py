@@ -49,9 +49,7 @@ def test_a_lost_worker_is_known_to_be_down_within_five_seconds(seed: int) -> Non
     workers = [m for m in cluster.machines.values() if m.manager is None]
     lost = workers[seed % len(workers)]
     lost.power_off()
-    took_s = seconds_until(
-        cluster, lambda: states(cluster).get(lost.name) == NODE_STATE_DOWN, 10.0
-    )
+    took_s = seconds_until(cluster, lambda: states(cluster).get(lost.name) == NODE_STATE_DOWN, 10.0)
     assert took_s < 4.85
 
 

@@ -3,8 +3,10 @@
 isort:skip_file
 The cluster object: one row, named "default" as in Docker."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from swarm.api.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -29,7 +31,7 @@ class ClusterSpec(_message.Message):
     task_history_limit: _builtins.int
     """Tasks kept per slot, the live one included. 5 in Docker; negative for all."""
     heartbeat_period_ns: _builtins.int
-    """1 s unless set: agents send this often. A node is down after 5 of them."""
+    """1 s unless set: agents send this often. A node is down after four and a half of them."""
     certificate_expiry_ns: _builtins.int
     """Lifetime of node certificates, 90 days unless set."""
     snapshot_interval: _builtins.int
@@ -81,6 +83,41 @@ class ClusterSecrets(_message.Message):
 Global___ClusterSecrets: _TypeAlias = ClusterSecrets  # noqa: Y015
 
 @_typing.final
+class AdminCertificate(_message.Message):
+    """A certificate to administrate the cluster with, from anywhere: noted before it is issued."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_NS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_NS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Follows from its public key, as a node's id does."""
+    name: _builtins.str
+    who: _builtins.str
+    """Who asked for it."""
+    issued_at_ns: _builtins.int
+    expires_at_ns: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        who: _builtins.str = ...,
+        issued_at_ns: _builtins.int = ...,
+        expires_at_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at_ns", b"expires_at_ns", "id", b"id", "issued_at_ns", b"issued_at_ns", "name", b"name", "who", b"who"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdminCertificate: _TypeAlias = AdminCertificate  # noqa: Y015
+
+@_typing.final
 class Cluster(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -91,6 +128,7 @@ class Cluster(_message.Message):
     SECRETS_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
+    ADMIN_CERTIFICATES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     root_certificate_pem: _builtins.bytes
     incarnation: _builtins.int
@@ -103,6 +141,10 @@ class Cluster(_message.Message):
     def spec(self) -> Global___ClusterSpec: ...
     @_builtins.property
     def secrets(self) -> Global___ClusterSecrets: ...
+    @_builtins.property
+    def admin_certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdminCertificate]:
+        """Oldest first, the expired ones dropped."""
+
     def __init__(
         self,
         *,
@@ -113,10 +155,11 @@ class Cluster(_message.Message):
         secrets: Global___ClusterSecrets | None = ...,
         incarnation: _builtins.int = ...,
         feature_level: _builtins.int = ...,
+        admin_certificates: _abc.Iterable[Global___AdminCertificate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "secrets", b"secrets", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_level", b"feature_level", "id", b"id", "incarnation", b"incarnation", "meta", b"meta", "root_certificate_pem", b"root_certificate_pem", "secrets", b"secrets", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_certificates", b"admin_certificates", "feature_level", b"feature_level", "id", b"id", "incarnation", b"incarnation", "meta", b"meta", "root_certificate_pem", b"root_certificate_pem", "secrets", b"secrets", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -284,6 +284,65 @@ class JoinTokensResponse(_message.Message):
 Global___JoinTokensResponse: _TypeAlias = JoinTokensResponse  # noqa: Y015
 
 @_typing.final
+class CreateAdminCertificateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CSR_PEM_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    LIFETIME_NS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    csr_pem: _builtins.bytes
+    """PEM; of it the public key alone is taken."""
+    name: _builtins.str
+    """Whose it is: what is recorded as the author of changes made with it."""
+    lifetime_ns: _builtins.int
+    """0: a year."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        csr_pem: _builtins.bytes = ...,
+        name: _builtins.str = ...,
+        lifetime_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr_pem", b"csr_pem", "lifetime_ns", b"lifetime_ns", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAdminCertificateRequest: _TypeAlias = CreateAdminCertificateRequest  # noqa: Y015
+
+@_typing.final
+class CreateAdminCertificateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
+    ROOT_CERTIFICATE_PEM_FIELD_NUMBER: _builtins.int
+    MANAGER_ADDRESSES_FIELD_NUMBER: _builtins.int
+    certificate_pem: _builtins.bytes
+    root_certificate_pem: _builtins.bytes
+    @_builtins.property
+    def manager_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """HOST:PORT where it is good: the managers' listeners with mutual TLS."""
+
+    def __init__(
+        self,
+        *,
+        certificate_pem: _builtins.bytes = ...,
+        root_certificate_pem: _builtins.bytes = ...,
+        manager_addresses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_pem", b"certificate_pem", "manager_addresses", b"manager_addresses", "root_certificate_pem", b"root_certificate_pem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAdminCertificateResponse: _TypeAlias = CreateAdminCertificateResponse  # noqa: Y015
+
+@_typing.final
 class UpdateClusterRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -49,6 +49,11 @@ class ControlStub:
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.JoinTokensRequest.SerializeToString,
                 response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.JoinTokensResponse.FromString,
                 _registered_method=True)
+        self.CreateAdminCertificate = channel.unary_unary(
+                '/swarm.api.v1.Control/CreateAdminCertificate',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.CreateAdminCertificateRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.CreateAdminCertificateResponse.FromString,
+                _registered_method=True)
         self.GetNode = channel.unary_unary(
                 '/swarm.api.v1.Control/GetNode',
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.GetNodeRequest.SerializeToString,
@@ -132,6 +137,12 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def JoinTokens(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateAdminCertificate(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,6 +243,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.JoinTokens,
                     request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.JoinTokensRequest.FromString,
                     response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.JoinTokensResponse.SerializeToString,
+            ),
+            'CreateAdminCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAdminCertificate,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.CreateAdminCertificateRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.CreateAdminCertificateResponse.SerializeToString,
             ),
             'GetNode': grpc.unary_unary_rpc_method_handler(
                     servicer.GetNode,
@@ -380,6 +396,33 @@ class Control:
             '/swarm.api.v1.Control/JoinTokens',
             swarm_dot_api_dot_v1_dot_control__pb2.JoinTokensRequest.SerializeToString,
             swarm_dot_api_dot_v1_dot_control__pb2.JoinTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAdminCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/CreateAdminCertificate',
+            swarm_dot_api_dot_v1_dot_control__pb2.CreateAdminCertificateRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.CreateAdminCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,7 @@ class ControlStub:
     GetCluster: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetClusterRequest, _control_pb2.GetClusterResponse]
     UpdateCluster: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateClusterRequest, _control_pb2.UpdateClusterResponse]
     JoinTokens: _grpc.UnaryUnaryMultiCallable[_control_pb2.JoinTokensRequest, _control_pb2.JoinTokensResponse]
+    CreateAdminCertificate: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateAdminCertificateRequest, _control_pb2.CreateAdminCertificateResponse]
     GetNode: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetNodeRequest, _control_pb2.GetNodeResponse]
     ListNodes: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListNodesRequest, _control_pb2.ListNodesResponse]
     UpdateNode: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateNodeRequest, _control_pb2.UpdateNodeResponse]
@@ -56,6 +57,7 @@ class ControlAsyncStub(ControlStub):
     GetCluster: _aio.UnaryUnaryMultiCallable[_control_pb2.GetClusterRequest, _control_pb2.GetClusterResponse]  # type: ignore[assignment]
     UpdateCluster: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateClusterRequest, _control_pb2.UpdateClusterResponse]  # type: ignore[assignment]
     JoinTokens: _aio.UnaryUnaryMultiCallable[_control_pb2.JoinTokensRequest, _control_pb2.JoinTokensResponse]  # type: ignore[assignment]
+    CreateAdminCertificate: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateAdminCertificateRequest, _control_pb2.CreateAdminCertificateResponse]  # type: ignore[assignment]
     GetNode: _aio.UnaryUnaryMultiCallable[_control_pb2.GetNodeRequest, _control_pb2.GetNodeResponse]  # type: ignore[assignment]
     ListNodes: _aio.UnaryUnaryMultiCallable[_control_pb2.ListNodesRequest, _control_pb2.ListNodesResponse]  # type: ignore[assignment]
     UpdateNode: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateNodeRequest, _control_pb2.UpdateNodeResponse]  # type: ignore[assignment]
@@ -91,6 +93,13 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.JoinTokensRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.JoinTokensResponse, _abc.Awaitable[_control_pb2.JoinTokensResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CreateAdminCertificate(
+        self,
+        request: _control_pb2.CreateAdminCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.CreateAdminCertificateResponse, _abc.Awaitable[_control_pb2.CreateAdminCertificateResponse]]: ...
 
     @_abc_1.abstractmethod
     def GetNode(

@@ -20,6 +20,7 @@ from swarm.security.roles import (
 )
 
 _USERS: Final = frozenset({Role.LOCAL, Role.ADMIN})
+_ON_THE_NODE: Final = frozenset({Role.LOCAL})
 _MANAGERS: Final = frozenset({Role.MANAGER})
 _NODES: Final = frozenset({Role.MANAGER, Role.WORKER})
 _CONTROL = "/swarm.api.v1.Control/"
@@ -28,6 +29,7 @@ CONTROL_METHODS: Final = (
     "GetCluster",
     "UpdateCluster",
     "JoinTokens",
+    "CreateAdminCertificate",
     "GetNode",
     "ListNodes",
     "UpdateNode",
@@ -51,10 +53,10 @@ ALLOWED: Final[Mapping[str, Collection[Role]]] = {
     "/swarm.api.v1.Managers/Logs": _MANAGERS,
     "/swarm.api.v1.Dispatcher/Session": _NODES,
     "/swarm.api.v1.Certificates/RenewCertificate": _NODES,
-    # On the unix socket alone.
-    "/swarm.api.v1.Daemon/Init": _USERS,
-    "/swarm.api.v1.Daemon/Join": _USERS,
-    "/swarm.api.v1.Daemon/Leave": _USERS,
+    # What a node becomes is its own machine's affair.
+    "/swarm.api.v1.Daemon/Init": _ON_THE_NODE,
+    "/swarm.api.v1.Daemon/Join": _ON_THE_NODE,
+    "/swarm.api.v1.Daemon/Leave": _ON_THE_NODE,
     "/swarm.api.v1.Daemon/Info": _USERS,
     # A manager calls these with a user's request that it passes on.
     **{_CONTROL + name: _USERS | _MANAGERS for name in CONTROL_METHODS},

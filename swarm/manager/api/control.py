@@ -1,5 +1,6 @@
 """The control API: what swarmctl asks of a manager, an object per noun."""
 
+from swarm.manager.api.admins import AdminMethods
 from swarm.manager.api.cluster import ClusterMethods
 from swarm.manager.api.forwarding import Forwarding
 from swarm.manager.api.nodes import NodeMethods
@@ -18,6 +19,7 @@ class ControlApi:
         self.GetCluster = cluster.GetCluster
         self.UpdateCluster = cluster.UpdateCluster
         self.JoinTokens = cluster.JoinTokens
+        self.CreateAdminCertificate = AdminMethods(manager, forwarding).CreateAdminCertificate
 
         nodes = NodeMethods(manager, forwarding)
         self.GetNode = nodes.GetNode

@@ -44,8 +44,8 @@ class SessionTimes:
     backoff_max_s: float = 1.0
     answer_s: float = 3.0  # from Connect to the first answer
     heartbeat_s: float = 1.0  # until the manager says otherwise
-    # Less than the four and a half after which the leader takes this node for dead: one that was served by a
-    # manager that froze has found another one by then.
+    # Less than the four and a half after which the leader takes this node for dead: one that was
+    # served by a manager that froze has found another one by then.
     silent_periods: int = 3
     silent_min_s: float = 2.0
     status_batch_s: float = 0.02  # between two reports

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -23,6 +23,7 @@ from swarm.cli.endpoints import (
 )
 from swarm.cli.errors import CliError
 from swarm.security.certificates import (
+    ADMIN_LIFETIME,
     KeyPair,
     create_request,
     create_root,
@@ -86,7 +87,7 @@ def test_an_address_asks_for_a_certificate() -> None:
 def node_listener(cluster, sockets: Path, manager_class) -> Iterator[tuple[str, KeyPair]]:
     """A manager's listener with mutual TLS, and its cluster's root."""
     now = datetime.now(UTC)
-    root = create_root("cluster1", now=now)
+    root = create_root("cluster1", now=now - timedelta(days=30))
     request = create_request()
     certificate = issue_node_certificate(
         root,
@@ -106,11 +107,22 @@ def node_listener(cluster, sockets: Path, manager_class) -> Iterator[tuple[str, 
     manager.stop()
 
 
-def admin_folder(folder: Path, root: KeyPair, server_root: KeyPair) -> Path:
+def admin_folder(
+    folder: Path,
+    root: KeyPair,
+    server_root: KeyPair,
+    now: datetime | None = None,
+    lifetime: timedelta = ADMIN_LIFETIME,
+) -> Path:
     """An administrator's certificate of `root`, beside the root that the server has."""
     request = create_request()
     certificate = issue_admin_certificate(
-        root, request.csr_pem, name="ann", cluster_id="cluster1", now=datetime.now(UTC)
+        root,
+        request.csr_pem,
+        name="ann",
+        cluster_id="cluster1",
+        now=now or datetime.now(UTC),
+        lifetime=lifetime,
     )
     (folder / "ca.pem").write_bytes(server_root.certificate_pem)
     (folder / "cert.pem").write_bytes(certificate)
@@ -121,7 +133,7 @@ def admin_folder(folder: Path, root: KeyPair, server_root: KeyPair) -> Path:
 def test_an_administrators_certificate(node_listener, tmp_path: Path, cluster) -> None:
     host, root = node_listener
     cluster.create(spec())
-    found = certificates({}, str(admin_folder(tmp_path, root, root)))
+    found = certificates({"SWARM_CERT_PATH": str(admin_folder(tmp_path, root, root))})
     with Client(parse_endpoints([host]), found) as client:
         assert list_services(client) == ["web"]
 
@@ -129,13 +141,39 @@ def test_an_administrators_certificate(node_listener, tmp_path: Path, cluster) -
 def test_a_cluster_of_somebody_else(node_listener, tmp_path: Path) -> None:
     host, _ = node_listener
     other = create_root("cluster2", now=datetime.now(UTC))
-    found = certificates({}, str(admin_folder(tmp_path, other, other)))
+    found = certificates({"SWARM_CERT_PATH": str(admin_folder(tmp_path, other, other))})
     with Client(parse_endpoints([host]), found) as client, pytest.raises(CliError) as error:
         list_services(client)
     assert error.value.message == (
-        f"cannot connect to swarmd at {host}: the TLS handshake failed: the certificates in "
-        "SWARM_CERT_PATH are of another cluster, or expired"
+        f"cannot connect to swarmd at {host}: the TLS handshake failed: {tmp_path}/cert.pem or "
+        f"{tmp_path}/ca.pem is of another cluster"
     )
+
+
+def test_a_certificate_of_somebody_else(node_listener, tmp_path: Path) -> None:
+    host, root = node_listener
+    other = create_root("cluster2", now=datetime.now(UTC))
+    found = certificates({"SWARM_CERT_PATH": str(admin_folder(tmp_path, other, root))})
+    with Client(parse_endpoints([host]), found) as client, pytest.raises(CliError) as error:
+        list_services(client)
+    assert error.value.message.endswith("key.pem do not belong together")
+
+
+@pytest.mark.parametrize(
+    ("days", "reason"), [(-3, "expired at"), (3, "only: set this machine's clock")]
+)
+def test_a_clock_and_a_certificate_that_do_not_agree(
+    node_listener, tmp_path: Path, days: int, reason: str
+) -> None:
+    host, root = node_listener
+    day = timedelta(days=1)
+    moment = datetime.now(UTC) + days * day
+    folder = admin_folder(tmp_path, root, root, now=moment, lifetime=day)
+    found = certificates({"SWARM_CERT_PATH": str(folder)})
+    with Client(parse_endpoints([host]), found) as client, pytest.raises(CliError) as error:
+        list_services(client)
+    assert f"{tmp_path}/cert.pem" in error.value.message
+    assert reason in error.value.message
 
 
 def test_a_certificate_that_is_not_there(tmp_path: Path) -> None:

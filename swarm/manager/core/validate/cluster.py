@@ -1,6 +1,8 @@
 """The cluster object: how a cluster begins, its settings, its join tokens."""
 
-from swarm.api.v1.cluster_pb2 import Cluster, ClusterSecrets, ClusterSpec
+import re
+
+from swarm.api.v1.cluster_pb2 import AdminCertificate, Cluster, ClusterSecrets, ClusterSpec
 from swarm.api.v1.node_pb2 import NODE_ROLE_MANAGER, Member, NodeAvailability, NodeDescription
 from swarm.api.v1.store_pb2 import Change, Object, Transaction
 from swarm.manager.core.store import FEATURE_LEVEL, View
@@ -15,6 +17,11 @@ HEARTBEAT_PERIOD_NS = 1_000_000_000
 CERTIFICATE_EXPIRY_NS = 90 * 24 * 3600 * 1_000_000_000
 SNAPSHOT_INTERVAL = 10_000
 
+ADMIN_LIFETIME_NS = 365 * 24 * 3600 * 1_000_000_000
+# Records that are kept; who needs more certificates than that has no use for a list of them.
+ADMIN_CERTIFICATES_MAX = 500
+
+_ADMIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _HEARTBEAT_PERIOD_MIN_NS = 100_000_000
 _CERTIFICATE_EXPIRY_MIN_NS = 3600 * 1_000_000_000
 
@@ -103,6 +110,38 @@ def rotate_tokens(view: View, worker: str, manager: str, who: str) -> Transactio
     if manager:
         changed.secrets.manager_token = manager
     return _replace(cluster, changed, who)
+
+
+def admin_certificate(
+    key_id: str, name: str, lifetime_ns: int, now_ns: int, who: str
+) -> AdminCertificate:
+    """The record of one that is to be issued; 0 is a year. Raises InvalidRequest."""
+    if not _ADMIN_NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"invalid name {name!r} for an administrator: 1 to 64 characters of [A-Za-z0-9_.@-], "
+            "the first a letter or a digit"
+        )
+    lifetime_ns = lifetime_ns or ADMIN_LIFETIME_NS
+    if lifetime_ns < _CERTIFICATE_EXPIRY_MIN_NS:
+        raise InvalidRequest("a certificate's expiry must be at least 1h")
+    return AdminCertificate(
+        id=key_id, name=name, who=who, issued_at_ns=now_ns, expires_at_ns=now_ns + lifetime_ns
+    )
+
+
+def note_certificate(view: View, made: AdminCertificate) -> Transaction:
+    """Raises InvalidRequest."""
+    cluster = _existing(view)
+    valid = [
+        other
+        for other in cluster.admin_certificates
+        if other.expires_at_ns > made.issued_at_ns and other.id != made.id
+    ]
+    changed = Cluster()
+    changed.CopyFrom(cluster)
+    del changed.admin_certificates[:]
+    changed.admin_certificates.extend([*valid, made][-ADMIN_CERTIFICATES_MAX:])
+    return _replace(cluster, changed, made.who)
 
 
 def _replace(cluster: Cluster, changed: Cluster, who: str) -> Transaction:

@@ -213,13 +213,9 @@ def test_an_ingress_port_is_nobody_elses_in_host_mode_either(swarm: Swarm) -> No
 
 def test_of_two_at_once_one_gets_the_port(swarm: Swarm) -> None:
     on_hosts, everywhere = web("hosts"), web("everywhere")
-    on_hosts.endpoint.ports.add(
-        target_port=80, published_port=8080, publish_mode=PUBLISH_MODE_HOST
-    )
+    on_hosts.endpoint.ports.add(target_port=80, published_port=8080, publish_mode=PUBLISH_MODE_HOST)
     everywhere.endpoint.ports.add(target_port=80, published_port=8080)
-    made = [
-        service.create(swarm.store, spec, swarm.ids, 0, "x") for spec in (on_hosts, everywhere)
-    ]
+    made = [service.create(swarm.store, spec, swarm.ids, 0, "x") for spec in (on_hosts, everywhere)]
     swarm.commit(made[0])
     verdict = swarm.apply(made[1])
     assert verdict.code == VERDICT_PORT_TAKEN

@@ -7,30 +7,22 @@ from swarm.worker.runtime.oci.start_errors import start_failure
 MISSING = 'exec: "nosuch": executable file not found in $PATH'
 
 
+RUNC = 'time="2026-11-25T13:00:00Z" level=error msg="runc run failed: unable to start container '
+
+
 @pytest.mark.parametrize(
     ("line", "words", "exit_code"),
     [
         (
-            'time="2026-11-25T13:00:00Z" level=error msg="runc run failed: unable to start '
-            'container process: error during container init: exec: \\"nosuch\\": executable file '
-            'not found in $PATH"',
+            RUNC + r"process: error during container init: exec: \"nosuch\": executable file not "
+            'found in $PATH"',
             MISSING,
             127,
         ),
+        (RUNC + r'process: exec: \"nosuch\": executable file not found in $PATH"', MISSING, 127),
+        ("executable file `nosuch` not found in $PATH: No such file or directory", MISSING, 127),
         (
-            'time="2026-11-25T13:00:00Z" level=error msg="runc run failed: unable to start '
-            'container process: exec: \\"nosuch\\": executable file not found in $PATH"',
-            MISSING,
-            127,
-        ),
-        (
-            "executable file `nosuch` not found in $PATH: No such file or directory",
-            MISSING,
-            127,
-        ),
-        (
-            'time="2026-11-25T13:00:00Z" level=error msg="runc run failed: unable to start '
-            'container process: exec: \\"/data\\": permission denied"',
+            RUNC + r'process: exec: \"/data\": permission denied"',
             'exec: "/data": permission denied',
             126,
         ),
