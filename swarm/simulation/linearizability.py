@@ -37,7 +37,7 @@ from pathlib import Path
 Value = str | int | None
 
 # So many possibilities at once mean far too many clients that write one key at the same time.
-_POSSIBILITIES_MAX = 200_000
+_POSSIBILITIES_MAX = 40_000
 
 
 class Op(StrEnum):
