@@ -157,10 +157,6 @@ class Manager:
         member = self.store.member(raft_id)
         return member.address if member is not None and not member.removed else ""
 
-    def leader_address(self) -> str:
-        """HOST:PORT of the leader's mutual TLS listener; empty while there is none."""
-        return self.member_address(self.core.leader)
-
     async def propose(self, transaction: Transaction) -> Verdict:
         """Durable on a quorum and applied here, or `Unavailable`."""
         token, future = self._promise(self._waiting)

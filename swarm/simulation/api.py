@@ -1,26 +1,24 @@
-"""Users' requests, as `swarm.manager.api.requests` and `forwarding` handle them: built on the
-leader from its store, committed under an id that follows from the request's, and asked again
-while the outcome is not known."""
+"""Users' requests in virtual time, as `swarm.manager.api` has them over gRPC: what is decided is
+`swarm.manager.core.requests`."""
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 from swarm.api.v1.node_pb2 import NodeSpec
-from swarm.api.v1.store_pb2 import VERDICT_OK, Transaction, Verdict
+from swarm.api.v1.store_pb2 import Transaction
 from swarm.manager.core import events as ev
-from swarm.manager.core.store import Ids, View, check_size
-from swarm.manager.core.store.ids import id_from_number
-from swarm.manager.core.validate import InvalidRequest, refusal
-from swarm.simulation.loop import Loop, Signal, Wait
+from swarm.manager.core import requests
+from swarm.manager.core.requests import LOOK_AGAIN_S, AskLeader, Here, Route
+from swarm.manager.core.store import Ids, View
+from swarm.manager.core.validate import InvalidRequest
+from swarm.simulation.loop import Loop, Signal, Wait, either
 from swarm.simulation.manager_host import ManagerHost
 
-_ATTEMPTS = 5
-_ATTEMPT_S = 5.0
+# As of callers without a deadline of their own.
 DEADLINE_S = 15.0
 _READ_S = 5.0
 
@@ -28,19 +26,6 @@ Steps = Generator["float | Wait", Any, Any]
 Look = Callable[[View], Any]
 ChangeSpec = Callable[[NodeSpec], None]
 Build = Callable[[View, Ids, int], Transaction]
-
-
-class RequestIds:
-    """As in `swarm.manager.api.requests`, which needs gRPC: the same request makes the same ids."""
-
-    def __init__(self, request_id: str) -> None:
-        self._request_id = request_id
-        self._count = 0
-
-    def new(self) -> str:
-        self._count += 1
-        text = f"{self._request_id}:{self._count}"
-        return id_from_number(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
 
 
 class Unavailable(Exception):  # noqa: N818
@@ -70,7 +55,7 @@ Outcome = Done | Refused | NotKnown
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`already`: asked again, is it known to be done before it can be built? (a removal)"""
+    """`removes`: asked again, it is known to be done before it can be built."""
 
     request_id: str
     build: Build
@@ -80,21 +65,27 @@ class Change:
 def change(host: ManagerHost, request: Change, *, forwarded: bool) -> Steps:
     """Forwarding.on_leader, for changes."""
     loop = host.cluster.loop
-    deadline = loop.now + (_ATTEMPT_S if forwarded else DEADLINE_S)
+    route = Route(forwarded, loop.now + DEADLINE_S)
     while True:
         try:
             assert host.core is not None, "its processes end with it"
-            if host.core.leads_and_knows:
+            step = route.next(
+                leads=host.core.leads_and_knows,
+                leader=host.core.leader,
+                myself=host.raft_id,
+                now=loop.now,
+            )
+            if isinstance(step, Here):
                 return (yield from _commit(host, request))
-            if forwarded:
-                raise Unavailable("no leader here")
-            return (yield from _forward(host, request, deadline))
+            if isinstance(step, AskLeader):
+                return (yield from _forward(host, request, step))
+            raise Unavailable("no leader here")
         except InvalidRequest as invalid:
             return Refused(invalid.message)
         except Unavailable as unavailable:
-            if forwarded or loop.now + 0.2 > deadline:
+            if not route.ask_again(loop.now):
                 return NotKnown(str(unavailable))
-        yield Wait(host.role_change, 0.1)
+        yield Wait(host.role_change, LOOK_AGAIN_S)
 
 
 def read(host: ManagerHost, look: Look) -> Steps:
@@ -107,31 +98,21 @@ def read(host: ManagerHost, look: Look) -> Steps:
 
 def _commit(host: ManagerHost, request: Change) -> Steps:
     """ControlRequests.commit."""
-    if request.removes and (found := _is_done(host, request.request_id)) is not None:
-        return Done(found.revision)
-    verdict = Verdict()
-    for attempt in range(_ATTEMPTS):
-        attempt_id = f"{request.request_id}#{attempt}"
-        known = host.store.verdict(attempt_id)
-        if known is None:
-            ids = RequestIds(request.request_id)
-            transaction = request.build(host.store, ids, host.now_ns())
-            if too_large := check_size(transaction):
-                raise InvalidRequest(too_large)
-            transaction.request_id = attempt_id
-            known = yield from _propose(host, transaction)
-        verdict = known
-        if verdict.code == VERDICT_OK:
-            return Done(verdict.revision)
-    raise refusal(verdict)
+    done = requests.effect_of(host.store, request.request_id) if request.removes else None
+    if done is not None:
+        return Done(done.revision)
 
+    def build() -> Transaction:
+        ids = requests.RequestIds(request.request_id)
+        return request.build(host.store, ids, host.now_ns())
 
-def _is_done(host: ManagerHost, request_id: str) -> Verdict | None:
-    for attempt in range(_ATTEMPTS):
-        verdict = host.store.verdict(f"{request_id}#{attempt}")
-        if verdict is not None and verdict.code == VERDICT_OK:
-            return verdict
-    return None
+    attempts = requests.commit(request.request_id, lambda: host.store, build)
+    try:
+        transaction = next(attempts)
+        while True:
+            transaction = attempts.send((yield from _propose(host, transaction)))
+    except StopIteration as done:
+        return Done(done.value.revision)
 
 
 def _propose(host: ManagerHost, transaction: Transaction) -> Steps:
@@ -141,14 +122,19 @@ def _propose(host: ManagerHost, transaction: Transaction) -> Steps:
     return answer.verdict
 
 
-def _forward(host: ManagerHost, request: Change, deadline: float) -> Steps:
-    assert host.core is not None, "its processes end with it"
-    name = host.peers.get(host.core.leader)
+def _forward(host: ManagerHost, request: Change, leader: AskLeader) -> Steps:
+    name = host.peers.get(leader.raft_id)
     if name is None:
         raise Unavailable("no leader")
-    patience = max(0.1, min(_ATTEMPT_S, deadline - host.cluster.loop.now))
-    answer = call(host, name, lambda leader: change(leader, request, forwarded=True))
-    outcome = yield Wait(answer, patience)
+    loop = host.cluster.loop
+    deadline = loop.now + leader.timeout_s
+    answer = call(host, name, lambda other: change(other, request, forwarded=True))
+    while not answer.is_set and loop.now < deadline:
+        yield Wait(either(loop, answer, host.role_change), deadline - loop.now)
+        assert host.core is not None, "its processes end with it"
+        if requests.is_given_up(leader.raft_id, host.core.leader):
+            break
+    outcome = answer.value
     if outcome is None or isinstance(outcome, NotKnown):
         raise Unavailable(outcome.message if outcome is not None else "no answer")
     return outcome

@@ -80,6 +80,14 @@ class Signal:
             self._waiting.append(callback)
 
 
+def either(loop: Loop, *signals: Signal) -> Signal:
+    """Set as soon as one of them is."""
+    first = Signal(loop)
+    for signal in signals:
+        signal.when_set(first.set)
+    return first
+
+
 class Wait:
     """Yielded by a process: go on with the signal's value, or None after `timeout_s`."""
 

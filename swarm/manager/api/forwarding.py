@@ -1,7 +1,6 @@
 """Changes are made by the leader: a follower passes a request on once, with who asked for it.
 
-A request whose outcome is not known (leadership changed meanwhile) is asked again with its
-request id until the caller's deadline; the store remembers ids, so it takes effect once.
+Where a request goes, and when it is asked again, is decided by `core.requests.Route`.
 """
 
 import asyncio
@@ -15,11 +14,18 @@ import grpc.aio
 
 from swarm.manager.api.authorization import FORWARDED_FOR, who_of
 from swarm.manager.api.interceptor import Context
+from swarm.manager.core.requests import (
+    LOOK_AGAIN_S,
+    AskLeader,
+    Here,
+    NobodyLeads,
+    Route,
+    is_given_up,
+)
 from swarm.manager.manager import Manager, Unavailable
 
 # For callers without a deadline. swarmctl has its own, and asks other managers too.
 _DEADLINE_S = 15.0
-_ATTEMPT_S = 5.0
 # Before the caller's deadline, so that it is told why and not just that its time is up.
 _ANSWER_S = 0.3
 
@@ -52,36 +58,46 @@ class Forwarding:
         if getattr(request, "request_id", None) == "":
             # Asked again after a change of leader, it must be known as the same request.
             request.request_id = secrets.token_hex(16)  # type: ignore[attr-defined]
-        deadline = time.monotonic() + min(context.time_remaining() or _DEADLINE_S, patience_s)
+        patience_s = min(context.time_remaining() or _DEADLINE_S, patience_s)
+        route = Route(forwarded, time.monotonic() + patience_s - _ANSWER_S)
         while True:
             try:
-                if self.manager.core.leads_and_knows:
-                    return await here(request, who)
-                if forwarded:
-                    # Its sender knows better now, or soon: no second hop.
-                    raise Unavailable(self.manager.no_leader_message())
-                return await self._forward(request, who, there, deadline)
+                match self._next(route):
+                    case Here():
+                        return await here(request, who)
+                    case AskLeader() as leader:
+                        return await self._forward(request, who, there, leader)
+                    case NobodyLeads():
+                        raise Unavailable(self.manager.no_leader_message())
             except Unavailable:
-                if forwarded or time.monotonic() + _ANSWER_S > deadline:
+                if not route.ask_again(time.monotonic()):
                     raise
-            await self.manager.role_change(0.1)
+            await self.manager.role_change(LOOK_AGAIN_S)
+
+    def _next(self, route: Route) -> AskLeader | Here | NobodyLeads:
+        core = self.manager.core
+        return route.next(
+            leads=core.leads_and_knows,
+            leader=core.leader,
+            myself=core.raft_id,
+            now=time.monotonic(),
+        )
 
     async def _forward(
         self,
         request: object,
         who: str,
         there: Callable[[grpc.aio.Channel], Callable[..., Awaitable[Response]]],
-        deadline: float,
+        leader: AskLeader,
     ) -> Response:
-        address = self.manager.leader_address()
-        if not address or self.manager.leading:
+        address = self.manager.member_address(leader.raft_id)
+        if not address:
             raise Unavailable(self.manager.no_leader_message())
         method = there(await self._channel_to(address))
-        timeout_s = max(0.1, min(_ATTEMPT_S, deadline - time.monotonic()))
         call = asyncio.ensure_future(
-            method(request, metadata=((FORWARDED_FOR, who),), timeout=timeout_s)
+            method(request, metadata=((FORWARDED_FOR, who),), timeout=leader.timeout_s)
         )
-        changed = asyncio.ensure_future(self._somebody_else_leads(address, timeout_s))
+        changed = asyncio.ensure_future(self._somebody_else_leads(leader))
         try:
             await asyncio.wait({call, changed}, return_when=asyncio.FIRST_COMPLETED)
             if not call.done():
@@ -95,12 +111,11 @@ class Forwarding:
             call.cancel()
             changed.cancel()
 
-    async def _somebody_else_leads(self, address: str, timeout_s: float) -> None:
-        """A leader that fell silent answers nobody: no use in waiting for it any longer."""
-        deadline = time.monotonic() + timeout_s
+    async def _somebody_else_leads(self, asked: AskLeader) -> None:
+        deadline = time.monotonic() + asked.timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
             await self.manager.role_change(left_s)
-            if self.manager.leader_address() not in ("", address):
+            if is_given_up(asked.raft_id, self.manager.core.leader):
                 return
 
     async def _channel_to(self, address: str) -> grpc.aio.Channel:

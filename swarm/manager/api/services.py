@@ -6,8 +6,9 @@ from swarm.api.v1 import control_pb2 as pb
 from swarm.api.v1.control_pb2_grpc import ControlStub
 from swarm.api.v1.store_pb2 import Transaction
 from swarm.manager.api.interceptor import Context
-from swarm.manager.api.requests import ControlRequests, RequestIds
+from swarm.manager.api.requests import ControlRequests
 from swarm.manager.api.views import service_view
+from swarm.manager.core.requests import RequestIds
 from swarm.manager.core.validate import resolve, service
 
 
