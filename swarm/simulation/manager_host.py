@@ -53,7 +53,10 @@ class ManagerHost:
         self.peers: dict[int, str] = {}
         self._known: Sequence[Member] = ()
         self._paused = False
-        self._backlog: list[ev.Event] = []
+        # What has happened and is not handled yet; `_turning`: it will be, soon.
+        self._events: list[ev.Event] = []
+        self._turning = False
+        self._turn_rng = cluster.streams.of(f"turns/{machine.name}/{raft_id}")
         self._token = 0
         self._promises: dict[int, Signal] = {}
         self._role_changed = Signal(cluster.loop)
@@ -102,8 +105,8 @@ class ManagerHost:
         self.cluster.invariants.ended(self)
         self.core = None
         self.epoch += 1
-        self._paused = False
-        self._backlog.clear()
+        self._paused = self._turning = False
+        self._events.clear()
         self._promises.clear()
         self._role_changed.set()
         self._role_changed = Signal(self.cluster.loop)
@@ -140,30 +143,45 @@ class ManagerHost:
             return
         self.cluster.note(self.name, "manager goes on")
         self._paused = False
-        backlog, self._backlog = self._backlog, []
-        for event in backlog:
-            self.submit(event)
         self.submit(ev.Tick())
 
     # Events in, effects out
 
     def submit(self, event: ev.Event) -> None:
-        if self._paused:
-            self._backlog.append(event)
+        """Handed to the core together with what comes before the manager's next turn."""
+        if self.core is None:
             return
-        core = self.core
-        if core is None:
+        self._events.append(event)
+        if self._paused or self._turning:
             return
-        cluster = self.cluster
+        turn_s = self.cluster.scenario.turn_s
+        if turn_s:
+            self._turning = True
+            self.cluster.loop.after(self._turn_rng.uniform(0.0, turn_s), self._turn, self.epoch)
+        else:
+            self._handle_waiting()
+
+    def _turn(self, epoch: int) -> None:
+        if epoch == self.epoch:
+            self._turning = False
+            if not self._paused:
+                self._handle_waiting()
+
+    def _handle_waiting(self) -> None:
+        """As Manager._handle_waiting."""
+        core, cluster = self.core, self.cluster
+        assert core is not None, "its turns end with it"
+        events, self._events = self._events, []
         loop, clock = cluster.loop, self.machine.clock
-        cluster.note(self.name, ">", event)
+        for event in events:
+            cluster.note(self.name, ">", event)
         try:
-            effects = core.handle(event, clock.monotonic(loop.now), clock.unix_ns(loop.now))
+            effects = core.handle_all(events, clock.monotonic(loop.now), clock.unix_ns(loop.now))
         except Violation:
             raise
         except Exception as error:
             raise Violation("core does not fail", f"{self.name}: {error!r}") from error
-        cluster.invariants.handled(self, effects)
+        cluster.invariants.handled(self, len(events), effects)
         for effect in effects:
             cluster.note(self.name, "  <", effect)
             self._perform(effect)

@@ -60,6 +60,8 @@ class Scenario:
     # Every tick of a manager comes so much late.
     tick_late_s: float = 0.0
     check_mutation: bool = False
+    # A manager takes together what comes within a turn, which lasts up to this long.
+    turn_s: float = 0.0
 
 
 def draw(seed: int, allowed: Iterable[str] = FAULTS) -> Scenario:
@@ -87,4 +89,5 @@ def draw(seed: int, allowed: Iterable[str] = FAULTS) -> Scenario:
         clock_drift=0.02 if skewed else 0.0001,
         clock_skew_s=3600.0 if skewed else 0.05,
         check_mutation=rng.random() < 0.05,
+        turn_s=rng.choice((0.0, 0.0005, 0.003, 0.02)),
     )

@@ -48,7 +48,8 @@ class Invariants:
             self.tasks.applied(entry.changes)
             self.history.applied(entry.changes)
 
-    def handled(self, host: ManagerHost, effects: Sequence[fx.Effect]) -> None:
-        self.checked += 1
+    def handled(self, host: ManagerHost, events: int, effects: Sequence[fx.Effect]) -> None:
+        """A manager took so many events in one turn."""
+        self.checked += events
         self.raft.handled(host, effects)
         self.log.compare(host)
