@@ -48,16 +48,20 @@ protos:  ## generate swarm/api/v1 from protos/
 
 SEEDS ?= 100
 SEED_START ?= 0
-SIM_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+SIMULATION = $(BIN)/python -m swarm.simulation $(if $(MUTANT),--mutant '$(MUTANT)') \
+  $(if $(FAULTS),--faults '$(FAULTS)')
+
+.PHONY: sim-venv
+sim-venv:
+	@"$$(./deploy/python)" deploy/environment.py --venv $(VENV)
 
 .PHONY: sim
-sim:  ## simulate the whole cluster: SEEDS=N [SEED_START=S] [MUTANT=name] [FAULTS=a,b]
-	@$(SIM_PYTHON) -m swarm.simulation --seeds $(SEEDS) --first $(SEED_START) \
-	  $(if $(MUTANT),--mutant $(MUTANT)) $(if $(FAULTS),--faults $(FAULTS))
+sim: sim-venv  ## simulate the whole cluster: SEEDS=N [SEED_START=S] [MUTANT=name] [FAULTS=a,b] [JOBS=n]
+	@$(SIMULATION) --seeds '$(SEEDS)' --first '$(SEED_START)' $(if $(JOBS),--jobs '$(JOBS)')
 
 .PHONY: sim-replay
-sim-replay:  ## the trace of one seed and its SHA-256: SEED=S [MUTANT=name]
-	@$(SIM_PYTHON) -m swarm.simulation --replay $(SEED) $(if $(MUTANT),--mutant $(MUTANT))
+sim-replay: sim-venv  ## the trace of one seed and its SHA-256: SEED=S [MUTANT=name] [FAULTS=a,b]
+	@$(SIMULATION) --replay '$(SEED)'
 
 .PHONY: bench
 bench:  ## measure beside Docker Swarm and etcd, as root: ROUNDS=N [OUT=folder for JSON]

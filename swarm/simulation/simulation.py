@@ -31,6 +31,7 @@ class Result:
     events: int = 0
     faults: dict[str, int] = field(default_factory=dict[str, int])
     operations: dict[str, int] = field(default_factory=dict[str, int])
+    states: set[int] = field(default_factory=set[int])
     invariant: str = ""
     detail: str = ""
     trace: list[str] = field(default_factory=list[str])
@@ -62,6 +63,7 @@ def simulate(
     result.events = cluster.invariants.checked
     result.faults = storm.counts
     result.operations = cluster.invariants.history.counts
+    result.states = cluster.invariants.states.seen
     result.cpu_s = time.process_time() - began
     return result, trace.sha256
 
@@ -79,6 +81,7 @@ def _run(cluster: Cluster, storm: Storm) -> None:
     settled = spawn(loop, storm.settle_wishes(lambda: any(c.busy for c in clients)))
     _come_to_rest(cluster, lambda: settled.done.is_set)
     _stay_quiet(cluster)
+    cluster.invariants.history.end()
     for host in cluster.managers():
         host.store.check()
 

@@ -23,6 +23,7 @@ from swarm.api.v1.types_pb2 import PortConfig
 from swarm.manager.core.store import View
 from swarm.manager.core.validate import node, service
 from swarm.simulation import api
+from swarm.simulation.invariants.history import Wish
 from swarm.simulation.scenario import CPU, GIB
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _REPLICAS_MAX = 5
 # So that all of it fits on the smallest cluster, an update's surplus included.
 _REPLICAS_AT_REST = 2
 _RESERVING_MAX = 2
+# A label of each spec: the request that wrote it.
+_WRITER = "writer"
 
 
 class Client:
@@ -80,7 +83,7 @@ class Client:
         if draw < 0.9:
             yield from self._update(service_id, version, spec)
         elif draw < 0.96:
-            yield from self._remove(service_id)
+            yield from self._remove(service_id, spec.annotations.name)
         else:
             yield from self._change_availability()
 
@@ -89,13 +92,18 @@ class Client:
     def _list(self) -> api.Steps:
         """All services, linearizable: (id, version, spec)."""
         history = self._cluster.invariants.history
-        operation = history.begin(f"{self.name} lists")
+        operation = history.begin(self.name, "lists")
         found = yield from self._ask_read(_services)
         self._note("lists", found)
         if not isinstance(found, api.Done):
             return None
         rows = found.answer
-        history.end_read(operation, api.Done(found.revision, [(row[0], row[3]) for row in rows]))
+        history.end_read(
+            operation,
+            found.revision,
+            {row[0]: row[3] for row in rows},
+            {row[2].annotations.name: _writer(row[2]) for row in rows},
+        )
         return [(row[0], row[1], row[2]) for row in rows]
 
     def _ask_read(self, look: api.Look) -> api.Steps:
@@ -108,8 +116,11 @@ class Client:
     def _create(self) -> api.Steps:
         name = f"web-{self.name}-{self._requests}"
         spec = self._new_spec(name)
+        wish = self._sign(spec)
         yield from self._write(
-            "creates", lambda view, ids, now_ns: service.create(view, spec, ids, now_ns, self.name)
+            "creates",
+            lambda view, ids, now_ns: service.create(view, spec, ids, now_ns, self.name),
+            wish,
         )
 
     def _update(self, service_id: str, version: int, old: ServiceSpec) -> api.Steps:
@@ -127,19 +138,29 @@ class Client:
         yield from self._replace(service_id, version, spec)
 
     def _replace(self, service_id: str, version: int, spec: ServiceSpec) -> api.Steps:
+        """`spec` is a copy of what is there, with something else in it."""
+        wish = self._sign(spec)
         yield from self._write(
             "updates",
             lambda view, _, now_ns: service.update(
                 view, service_id, version, spec, now_ns, self.name
             ),
+            wish,
         )
 
-    def _remove(self, service_id: str) -> api.Steps:
+    def _remove(self, service_id: str, name: str) -> api.Steps:
         yield from self._write(
             "removes",
             lambda view, _ids, _now_ns: service.remove(view, service_id, self.name),
+            Wish(name, None),
             removes=True,
         )
+
+    def _sign(self, spec: ServiceSpec) -> Wish:
+        """The next request is written into the spec, so that a read says what it saw."""
+        before = _writer(spec)
+        spec.annotations.labels[_WRITER] = f"{self.name}.{self._requests + 1}"
+        return Wish(spec.annotations.name, _writer(spec), before)
 
     def _change_availability(self) -> api.Steps:
         choice = (NODE_AVAILABILITY_ACTIVE, NODE_AVAILABILITY_PAUSE, NODE_AVAILABILITY_DRAIN)
@@ -194,14 +215,16 @@ class Client:
                     spec.replicated.replicas = _REPLICAS_AT_REST
                     yield from self._replace(service_id, version, spec)
                 else:
-                    yield from self._remove(service_id)
+                    yield from self._remove(service_id, old.annotations.name)
 
-    def _write(self, what: str, build: api.Build, *, removes: bool = False) -> api.Steps:
+    def _write(
+        self, what: str, build: api.Build, wish: Wish | None = None, *, removes: bool = False
+    ) -> api.Steps:
         self._requests += 1
         request_id = f"{self.name}.{self._requests}"
         request = api.Change(request_id, build, removes)
         history = self._cluster.invariants.history
-        operation = history.begin(f"{self.name} {what}")
+        operation = history.begin(self.name, what, wish)
         self._note(what, request_id)
         outcome = yield from api.ask(
             self._cluster,
@@ -211,7 +234,7 @@ class Client:
             self._patience_s,
         )
         self._note(what, request_id, outcome)
-        history.end_write(operation, request_id, outcome)
+        history.end_write(operation, request_id, outcome, wish)
         if isinstance(outcome, api.NotKnown):
             self._late_until = self._cluster.loop.now + api.DEADLINE_S
         return outcome
@@ -255,6 +278,10 @@ def _services(view: View) -> list[tuple[str, int, ServiceSpec | None, int]]:
         (row.id, row.meta.version, view.spec(row.id, row.revision), row.revision)
         for row in view.services()
     ]
+
+
+def _writer(spec: ServiceSpec) -> str | None:
+    return spec.annotations.labels.get(_WRITER)
 
 
 def _node(view: View, name: str) -> tuple[int, NodeSpec] | None:

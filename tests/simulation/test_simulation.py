@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from swarm.simulation import runner
 from swarm.simulation.scenario import FAULTS, draw
 from swarm.simulation.simulation import Result, simulate
 
@@ -72,9 +74,44 @@ def test_the_last_line_sums_up() -> None:
     assert (summary["seeds"], summary["first"], summary["failed"]) == (4, 7, 0)
     assert summary["virtual_hours"] > 0
     assert set(summary["faults"]) <= {"manager_crash", "dropped"}
+    assert summary["states"] > 50
 
 
-def test_an_unknown_fault_is_refused() -> None:
-    refused = run("--faults", "gremlins")
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--faults", "gremlins"), "unknown fault gremlins: one of manager_crash,"),
+        (("--mutant", "gremlins"), "unknown mutant gremlins: one of vote-without-fsync,"),
+        (("--seeds", "many"), "'many' is not a whole number"),
+        (("--seeds", "0"), "at least 1 is needed"),
+        (("--replay", "-1"), "'-1' is not a whole number"),
+    ],
+)
+def test_what_it_does_not_know_is_refused_in_one_line(arguments: tuple[str, str], why: str) -> None:
+    refused = run(*arguments)
     assert refused.returncode == 2
-    assert "unknown fault gremlins" in refused.stderr
+    assert refused.stdout == ""
+    assert why in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_every_seed_that_fails_is_named_with_how_to_replay_it() -> None:
+    failed = run("--mutant", "stale-reads", "--seeds", "1", "--first", "0")
+    assert failed.returncode == 1
+    assert "seed 0 mutant stale-reads violates: operations are linearizable" in failed.stdout
+    assert json.loads(failed.stdout.splitlines()[-1])["failed_seeds"] == [0]
+
+
+def die(seed: int, mutant: str, faults: tuple[str, ...]) -> NoReturn:
+    del seed, mutant, faults
+    os._exit(9)
+
+
+def test_a_process_that_dies_is_said_to_have_died(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "_one", die)
+    with pytest.raises(SystemExit) as ended:
+        runner.run(first=70, count=20, mutant="", faults=FAULTS, jobs=2)
+    assert ended.value.code == 3
+    assert "a process of the simulator died, at seed 70" in capsys.readouterr().err

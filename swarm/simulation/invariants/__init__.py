@@ -12,6 +12,7 @@ from swarm.manager.core.store import Store
 from swarm.simulation.invariants.history import History
 from swarm.simulation.invariants.log import CommittedLog
 from swarm.simulation.invariants.raft import RaftInvariants
+from swarm.simulation.invariants.states import States
 from swarm.simulation.invariants.tasks import TaskInvariants
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Invariants:
         self.raft = RaftInvariants(self.log)
         self.tasks = TaskInvariants()
         self.history = History(cluster.loop)
+        self.states = States()
         self.checked = 0
 
     def begin(self, store: Store) -> None:
@@ -39,6 +41,7 @@ class Invariants:
 
     def ended(self, host: ManagerHost) -> None:
         self.raft.ended(host)
+        self.states.ended(host)
 
     def applied(self, host: ManagerHost, entry: AppliedEntry) -> None:
         """A manager applied an entry; the first to do so says what it means."""
@@ -53,3 +56,4 @@ class Invariants:
         self.checked += events
         self.raft.handled(host, effects)
         self.log.compare(host)
+        self.states.handled(host)

@@ -5,18 +5,23 @@ Every operation is answered with the revision of the store that it made or saw. 
 do not overlap must have revisions in their order, and what was read at a revision must be what
 the log made of it by then. With that, the revisions are the order that linearizability asks for
 (Herlihy and Wing, 1990).
+
+That trusts the answers' revisions. So the history is kept as well, as a client of real processes
+would write it down, and checked by itself at the end (`linearizability`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swarm.api.v1.service_pb2 import Service
 from swarm.manager.core.store import StoreChange
 from swarm.simulation.api import Done, Outcome, Refused
 from swarm.simulation.invariants.log import TookEffect
+from swarm.simulation.linearizability import Op, Result, Value, check
+from swarm.simulation.linearizability import Operation as Recorded
 from swarm.simulation.loop import Loop
 from swarm.simulation.violation import Violation
 
@@ -25,9 +30,24 @@ from swarm.simulation.violation import Violation
 class Operation:
     """`floor`: the highest revision that anybody had been answered with when it began."""
 
-    name: str
+    client: str
+    what: str
     began_at: float
     floor: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.client} {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a write makes of one service: who wrote it last, or None for its removal."""
+
+    service: str
+    written: Value
+    # What it replaces; a removal replaces whatever is there.
+    replaces: Value = None
 
 
 @dataclass(slots=True)
@@ -45,6 +65,9 @@ class History:
         self._effects: dict[str, int] = {}
         self._refused: dict[str, str] = {}
         self._services: dict[str, _Versions] = {}
+        self._recorded: list[Recorded] = []
+        # Services that somebody has asked for, by name.
+        self._named: dict[str, None] = {}
         self.counts = {"writes": 0, "reads": 0, "refused": 0, "unknown": 0}
 
     # From the log
@@ -75,10 +98,16 @@ class History:
 
     # From clients
 
-    def begin(self, name: str) -> Operation:
-        return Operation(name, self._loop.now, self._floor)
+    def begin(self, client: str, what: str, wish: Wish | None = None) -> Operation:
+        if wish is not None:
+            self._named.setdefault(wish.service)
+        return Operation(client, what, self._loop.now, self._floor)
 
-    def end_write(self, operation: Operation, request_id: str, outcome: Outcome) -> None:
+    def end_write(
+        self, operation: Operation, request_id: str, outcome: Outcome, wish: Wish | None = None
+    ) -> None:
+        if wish is not None:
+            self._record_write(operation, outcome, wish)
         if isinstance(outcome, Refused):
             self.counts["refused"] += 1
             if request_id in self._effects:
@@ -100,20 +129,55 @@ class History:
         else:
             self.counts["unknown"] += 1
 
-    def end_read(self, operation: Operation, outcome: Outcome) -> None:
-        """The answer is a list of (service id, spec revision)."""
-        if not isinstance(outcome, Done):
-            return
+    def end_read(
+        self,
+        operation: Operation,
+        revision: int,
+        services: Mapping[str, int],
+        writers: Mapping[str, Value],
+    ) -> None:
+        """The answer: spec revisions by service id, and who wrote each service, by name."""
         self.counts["reads"] += 1
-        self._in_order(operation, outcome.revision, is_write=False)
-        for service_id, spec_revision in outcome.answer:
-            expected = self._spec_at(service_id, outcome.revision)
+        for name in self._named:
+            self._record(operation, Op.READ, name, writers.get(name))
+        self._in_order(operation, revision, is_write=False)
+        for service_id, spec_revision in services.items():
+            expected = self._spec_at(service_id, revision)
             if spec_revision != expected:
                 raise Violation(
                     "a read sees what was written",
                     f"{operation.name}: service {service_id} in revision {spec_revision} at "
-                    f"{outcome.revision}, the log says {expected}",
+                    f"{revision}, the log says {expected}",
                 )
+
+    def end(self) -> None:
+        """Nobody asks any more: can any order explain all answers?"""
+        anomaly = check(self._recorded)
+        if anomaly is not None:
+            raise Violation("the history is linearizable", str(anomaly))
+
+    def _record_write(self, operation: Operation, outcome: Outcome, wish: Wish) -> None:
+        result = Result.OK
+        if isinstance(outcome, Refused):
+            result = Result.FAIL
+        elif not isinstance(outcome, Done):
+            result = Result.UNKNOWN
+        op = Op.WRITE if wish.written is None else Op.CAS
+        self._record(operation, op, wish.service, wish.written, result, wish.replaces)
+
+    def _record(
+        self,
+        operation: Operation,
+        op: Op,
+        service: str,
+        value: Value,
+        result: Result = Result.OK,
+        expected: Value = None,
+    ) -> None:
+        began, ended = operation.began_at, self._loop.now
+        self._recorded.append(
+            Recorded(operation.client, op, service, value, began, ended, result, expected)
+        )
 
     def _in_order(self, operation: Operation, revision: int, *, is_write: bool) -> None:
         if revision < operation.floor + is_write:
