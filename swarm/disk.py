@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 _NO_SPACE_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -37,14 +38,32 @@ class CorruptFileError(Exception):
         self.offset = offset
 
 
+def _size(fd: int) -> int:
+    return os.fstat(fd).st_size
+
+
+def _reader(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
 @dataclass(frozen=True)
 class Disk:
-    """The system calls that make data durable; tests hand in ones that fail."""
+    """All that the log and the snapshots ask of a file system, as `os` has it: tests hand in calls
+    that fail, and the simulator a file system that loses what was not synced."""
 
     fdatasync: Callable[[int], None] = os.fdatasync
     fsync: Callable[[int], None] = os.fsync
     allocate: Callable[[int, int, int], None] = os.posix_fallocate
     pwrite: Callable[[int, bytes, int], int] = os.pwrite
+    open: Callable[[Path, int, int], int] = os.open
+    close: Callable[[int], None] = os.close
+    size: Callable[[int], int] = _size
+    reader: Callable[[Path], BinaryIO] = _reader
+    names: Callable[[Path], list[str]] = os.listdir
+    rename: Callable[[Path, Path], None] = os.replace
+    unlink: Callable[[Path], None] = os.unlink
+    is_folder: Callable[[Path], bool] = os.path.isdir
+    make_folder: Callable[[Path, int], None] = os.mkdir
 
 
 REAL_DISK = Disk()
@@ -91,23 +110,34 @@ def fsync_folder(folder: Path, disk: Disk = REAL_DISK) -> None:
     Raises:
         FatalDiskError: the fsync failed.
     """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fd = disk.open(folder, os.O_RDONLY | os.O_DIRECTORY, 0)
     try:
         disk.fsync(fd)
     except OSError as error:
         raise fatal("fsync of the folder", folder, error) from error
     finally:
-        os.close(fd)
+        disk.close(fd)
+
+
+def remove(path: Path, disk: Disk = REAL_DISK) -> None:
+    """Remove a file, if it is there; the folder is the caller's to fsync."""
+    try:
+        disk.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def make_folder(folder: Path, disk: Disk = REAL_DISK, mode: int = 0o700) -> None:
     """Create ``folder`` and its missing parents durably; an existing one is left as it is."""
     missing: list[Path] = []
-    while not folder.is_dir():
+    while not disk.is_folder(folder):
         missing.append(folder)
         folder = folder.parent
     for path in reversed(missing):
-        path.mkdir(mode=mode, exist_ok=True)
+        try:
+            disk.make_folder(path, mode)
+        except FileExistsError:
+            pass
         fsync_folder(path.parent, disk)
 
 

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from fnmatch import fnmatch
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -29,6 +30,7 @@ from swarm.disk import (
     fsync_folder,
     is_no_space,
     make_folder,
+    remove,
     sync_file,
     write_all,
 )
@@ -83,8 +85,8 @@ class Snapshots:
         self._encrypter = encrypter
         self._disk = disk
         self._attempts = itertools.count()
-        for unfinished in folder.glob("*.tmp"):
-            unfinished.unlink()
+        for unfinished in self._named("*.tmp"):
+            self._disk.unlink(unfinished)
 
     def list(self) -> list[SnapshotInfo]:
         """The snapshots, newest first; only their first frame is read.
@@ -95,7 +97,7 @@ class Snapshots:
         found: list[SnapshotInfo] = []
         for path in self._paths():
             try:
-                with SnapshotReader(path, self._encrypter) as reader:
+                with self._reader(path) as reader:
                     found.append(reader.info)
             except CorruptFileError as error:
                 log.warning("%s", error)
@@ -114,7 +116,7 @@ class Snapshots:
         broken: list[CorruptFileError] = []
         for path in self._paths():
             try:
-                with SnapshotReader(path, self._encrypter) as reader:
+                with self._reader(path) as reader:
                     for _ in reader:
                         pass
                     self._set_aside(broken)
@@ -155,7 +157,7 @@ class Snapshots:
         """
         for path in self._paths():
             if path.name.startswith(f"{index:016x}-"):
-                return SnapshotReader(path, self._encrypter)
+                return self._reader(path)
         raise FileNotFoundError(f"there is no snapshot at index {index} in {self._folder}")
 
     def prune(self, keep: int = 2) -> int:
@@ -163,21 +165,27 @@ class Snapshots:
         paths = self._paths()
         unneeded = [*paths[keep:]]
         if len(paths) >= keep:
-            unneeded.extend(self._folder.glob("*.broken"))
+            unneeded.extend(self._named("*.broken"))
         for path in unneeded:
-            path.unlink()
+            self._disk.unlink(path)
         if unneeded:
             fsync_folder(self._folder, self._disk)
         return len(unneeded)
 
     def _paths(self) -> Sequence[Path]:
-        names = (path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
-        return sorted(names, key=lambda path: path.name, reverse=True)
+        names = (name for name in self._disk.names(self._folder) if _NAME.fullmatch(name))
+        return [self._folder / name for name in sorted(names, reverse=True)]
+
+    def _named(self, pattern: str) -> Sequence[Path]:
+        return [self._folder / n for n in self._disk.names(self._folder) if fnmatch(n, pattern)]
+
+    def _reader(self, path: Path) -> "SnapshotReader":
+        return SnapshotReader(path, self._encrypter, self._disk)
 
     def _set_aside(self, broken: Sequence[CorruptFileError]) -> None:
         for error in broken:
             log.error("%s An older snapshot is used instead.", error)
-            error.path.rename(error.path.with_suffix(".broken"))
+            self._disk.rename(error.path, error.path.with_suffix(".broken"))
         if broken:
             fsync_folder(self._folder, self._disk)
 
@@ -200,7 +208,7 @@ class SnapshotWriter:
         self._synced = 0
         self.checksum = 0
         self.bytes_written = 0
-        self._fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._fd = disk.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         subject = Snapshot(index=info.index, term=info.term, conf_state=info.conf_state)
         self._put(_MAGIC)
         self._put_frame(_Kind.SUBJECT, 0, subject.SerializeToString())
@@ -244,7 +252,7 @@ class SnapshotWriter:
         sync_file(self._fd, self._beside, self._disk)
         self._close()
         try:
-            self._beside.replace(self._info.path)
+            self._disk.rename(self._beside, self._info.path)
         except OSError as error:
             raise fatal("renaming", self._beside, error) from error
         fsync_folder(self._info.path.parent, self._disk)
@@ -254,7 +262,7 @@ class SnapshotWriter:
         """Remove what was written; nothing after a commit."""
         if self._fd >= 0:
             self._close()
-            self._beside.unlink(missing_ok=True)
+            remove(self._beside, self._disk)
 
     def __enter__(self) -> "SnapshotWriter":
         return self
@@ -295,7 +303,7 @@ class SnapshotWriter:
         self._synced = self._offset
 
     def _close(self) -> None:
-        os.close(self._fd)
+        self._disk.close(self._fd)
         self._fd = -1
 
 
@@ -306,14 +314,14 @@ class SnapshotReader:
         info: what it is a snapshot of.
     """
 
-    def __init__(self, path: Path, encrypter: Encrypter) -> None:
+    def __init__(self, path: Path, encrypter: Encrypter, disk: Disk = REAL_DISK) -> None:
         name = _NAME.fullmatch(path.name)
         if name is None:
             raise ValueError(f"{path} is not named as a snapshot")
         self._path = path
         self._encrypter = encrypter
         self._index, self._term = int(name[1], 16), int(name[2], 16)
-        self._file: BinaryIO = path.open("rb")
+        self._file: BinaryIO = disk.reader(path)
         try:
             self.info = self._read_subject()
         except BaseException:

@@ -98,11 +98,11 @@ class Wal:
         """
         make_folder(folder, disk)
         wal = Wal(folder, encrypter, segment_bytes, disk)
-        segments = list_segments(folder)
+        segments = list_segments(folder, disk)
         if not segments:
             wal._begin(SegmentHeader(1, snapshot_index + 1, snapshot_term))
             return wal, HardState(commit=snapshot_index), []
-        replay = Replay(folder, encrypter, segments, snapshot_index)
+        replay = Replay(folder, encrypter, segments, snapshot_index, disk)
         entries = replay.entries_after(snapshot_index, snapshot_term)
         try:
             wal._continue(segments, replay)
@@ -229,7 +229,7 @@ class Wal:
         unneeded = self._segments[: position_for(self._segments, index) or 0]
         # Oldest first: whatever a crash leaves is without gaps.
         for segment in unneeded:
-            self._guard("removing", segment.path, segment.path.unlink)
+            self._guard("removing", segment.path, self._disk.unlink, segment.path)
         if unneeded:
             del self._segments[: len(unneeded)]
             self._guard("fsync of", self._folder, self._fsync_folder)
@@ -248,7 +248,7 @@ class Wal:
     def _release(self) -> None:
         self._next.discard()
         if self._open.fd >= 0:
-            os.close(self._open.fd)
+            self._disk.close(self._open.fd)
             self._open.fd = -1
 
     def _write_batch(self) -> None:
@@ -311,12 +311,12 @@ class Wal:
             self.has_room = False
         fd, beside = self._next.take()
         path = self._folder / name_of(header.sequence, header.first_index)
-        segment = _Open(fd, path, header.sequence, 0, os.fstat(fd).st_size)
+        segment = _Open(fd, path, header.sequence, 0, self._disk.size(fd))
         self._put(segment, RecordType.SEGMENT, plaintext)
-        self._guard("renaming", path, beside.replace, path)
+        self._guard("renaming", path, self._disk.rename, beside, path)
         self._guard("making durable", path, self._fsync_folder)
         if self._open.fd >= 0:
-            os.close(self._open.fd)
+            self._disk.close(self._open.fd)
         self._open = segment
         self._segments.append(Segment(header.sequence, header.first_index, path))
         self._synced_index, self._synced_term = header.first_index - 1, header.previous_term
@@ -328,11 +328,11 @@ class Wal:
         """Take up writing where the log that was read ends."""
         last = segments[-1]
         try:
-            fd = os.open(last.path, os.O_RDWR | os.O_CLOEXEC)
+            fd = self._disk.open(last.path, os.O_RDWR | os.O_CLOEXEC, 0)
         except OSError as error:
             raise fatal("opening", last.path, error) from error
         self._segments = segments
-        self._open = _Open(fd, last.path, last.sequence, replay.end, os.fstat(fd).st_size)
+        self._open = _Open(fd, last.path, last.sequence, replay.end, self._disk.size(fd))
         self._number = replay.number
         self._hard_state = replay.hard_state
         self._synced_index, self._synced_term = replay.last_index, replay.last_term

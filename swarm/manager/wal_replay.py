@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.api.v1.raft_pb2 import Entry, HardState
-from swarm.disk import CorruptFileError, fatal
+from swarm.disk import REAL_DISK, CorruptFileError, Disk, fatal
 from swarm.manager.wal_records import Record, RecordType, Scan, end_of_data, scan
 from swarm.manager.wal_segments import Segment, name_of, position_for
 from swarm.security.encryption import Encrypter
@@ -103,8 +103,10 @@ class Replay:
         encrypter: Encrypter,
         segments: Sequence[Segment],
         snapshot_index: int,
+        disk: Disk = REAL_DISK,
     ) -> None:
         self._encrypter = encrypter
+        self._disk = disk
         self._way_out = (
             "Remove this manager from the cluster on another one (node demote, node rm), delete "
             f"{folder.parent} and join again; if there is no other, restore a backup."
@@ -159,7 +161,8 @@ class Replay:
             problem = f"the segment before it, {missing}-*.wal, is missing"
             raise CorruptFileError(segment.path, 0, problem, self._way_out)
         try:
-            data = segment.path.read_bytes()
+            with self._disk.reader(segment.path) as file:
+                data = file.read()
         except OSError as error:
             raise fatal("reading", segment.path, error) from error
         result = Scan()

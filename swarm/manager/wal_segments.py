@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.disk import Disk, FatalDiskError, NoSpaceError, fatal, is_no_space, sync_file
+from swarm.disk import (
+    REAL_DISK,
+    Disk,
+    FatalDiskError,
+    NoSpaceError,
+    fatal,
+    is_no_space,
+    remove,
+    sync_file,
+)
 
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})\.wal")
 _NEXT = "next.tmp"
@@ -36,9 +45,9 @@ def name_of(sequence: int, first_index: int) -> str:
     return f"{sequence:016x}-{first_index:016x}.wal"
 
 
-def list_segments(folder: Path) -> list[Segment]:
+def list_segments(folder: Path, disk: Disk = REAL_DISK) -> list[Segment]:
     """The segments in order."""
-    found = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+    found = ((_NAME.fullmatch(name), folder / name) for name in disk.names(folder))
     return sorted(
         (Segment(int(name[1], 16), int(name[2], 16), path) for name, path in found if name),
         key=lambda segment: segment.sequence,
@@ -84,19 +93,19 @@ class NextSegment:
             FatalDiskError: the disk failed.
         """
         size_bytes = max(size_bytes, self._size_bytes)
-        if self.ready and os.fstat(self._fd).st_size >= size_bytes:
+        if self.ready and self._disk.size(self._fd) >= size_bytes:
             return
         self.discard()
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = self._disk.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             self._disk.allocate(fd, 0, size_bytes)
             sync_file(fd, self._path, self._disk)
         except FatalDiskError:
-            os.close(fd)
+            self._disk.close(fd)
             raise
         except OSError as error:
-            os.close(fd)
-            self._path.unlink()
+            self._disk.close(fd)
+            self._disk.unlink(self._path)
             if is_no_space(error):
                 raise NoSpaceError(
                     f"no space left for the next log segment of {size_bytes >> 20} MiB in "
@@ -113,6 +122,6 @@ class NextSegment:
     def discard(self) -> None:
         """Remove the file, also one of an earlier process."""
         if self.ready:
-            os.close(self._fd)
+            self._disk.close(self._fd)
             self._fd = -1
-        self._path.unlink(missing_ok=True)
+        remove(self._path, self._disk)

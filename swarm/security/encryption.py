@@ -12,6 +12,7 @@ before the ciphertext is authenticated with it.
 """
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,8 +47,11 @@ class Encrypter:
 
     overhead = _HEADER_BYTES + _TAG_BYTES
 
-    def __init__(self, key: bytes, *older: bytes) -> None:
+    def __init__(
+        self, key: bytes, *older: bytes, random_bytes: Callable[[int], bytes] = os.urandom
+    ) -> None:
         self._key = key
+        self._random_bytes = random_bytes
         self._keys = {_key_id(each): each for each in (key, *older)}
         self._cipher_of = lru_cache(maxsize=64)(self._derive)
         self._renew_salt()
@@ -62,7 +66,7 @@ class Encrypter:
         if self._seals_left <= 0:
             self._renew_salt()
         prefix, cipher = self._current
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce = self._random_bytes(_NONCE_BYTES)
         return b"".join((prefix, nonce, cipher.encrypt(nonce, plaintext, prefix + aad)))
 
     def open(self, sealed: bytes, aad: bytes = b"") -> bytes:
@@ -90,7 +94,7 @@ class Encrypter:
             raise SecurityError("the encrypted text was changed or moved") from None
 
     def _renew_salt(self) -> None:
-        prefix = bytes((_VERSION,)) + _key_id(self._key) + os.urandom(_SALT_BYTES)
+        prefix = bytes((_VERSION,)) + _key_id(self._key) + self._random_bytes(_SALT_BYTES)
         self._current = (prefix, self._cipher_of(prefix))
         self._seals_left = _SEALS_PER_SALT
 
