@@ -20,7 +20,8 @@ HardState, and gives `Config.applied`. Ids are never used twice: a node that los
 forgotten its votes, and must come back as somebody else.
 
 The election timeout is `election_tick + rng.randrange(election_tick)` ticks, drawn anew at every
-change of role or term: a test that needs an exact one gives an rng that answers so.
+change of role or term: a test that needs an exact one gives an rng that answers so, or sets
+`node.raft.randomized_election_timeout`.
 
 Driving it, one step after the other
 ------------------------------------
