@@ -1,4 +1,5 @@
-"""In CI nothing is skipped for a missing part: a skip there is a failure."""
+"""In CI nothing is skipped for a missing part: a skip there is a failure. How busy the machine is
+fails no test of properties."""
 
 from __future__ import annotations
 
@@ -6,6 +7,10 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("swarm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("swarm")
 
 IN_CI = bool(os.environ.get("CI"))
 
