@@ -160,6 +160,8 @@ def parse_cpus(text: str) -> int:
         raise ValueError(f"failed to parse {text} as a rational number") from error
     if nano.denominator != 1:
         raise ValueError("value is too precise")
+    if abs(nano.numerator) > _INT64_MAX:
+        raise ValueError(f"failed to parse {text}: value out of range")
     return nano.numerator
 
 

@@ -34,6 +34,7 @@ _ATTEMPT_S = 6.0
 _ROUND_PAUSE_S = 0.1
 _UNREACHABLE_ROUNDS = 3
 """When nothing answers at any address, and nothing did before, this is enough."""
+_TOO_LARGE = "message larger than max"
 _NOT_A_MANAGER = "This node is not a swarm manager"
 _RETRIED = frozenset(
     {
@@ -336,7 +337,15 @@ def refusal(error: grpc.RpcError) -> CliError:
         case grpc.StatusCode.ABORTED:
             return OutdatedError(f"Error response from daemon: {details}")
         case grpc.StatusCode.UNIMPLEMENTED:
-            return CliError("this swarmd does not know the request: it is of another version")
+            return CliError(
+                "this swarmd does not know the request: it is of another version, or this is its "
+                "port for joining (users are served on the next one, 2378 unless told otherwise)"
+            )
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if _TOO_LARGE in details:
+            return CliError(
+                "Error response from daemon: the request is larger than the 1.5 MiB that one "
+                "request may change: make it smaller or split it up"
+            )
         case _:
             return CliError(f"Error response from daemon: {details or error.code().name}")
 

@@ -187,6 +187,12 @@ class DockerGroup(_DockerSyntax, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] == "help" and ctx.parent is None:
+            # cobra's: `docker help service create` is `docker service create --help`.
+            args = [*args[1:], "--help"]
+            if len(args) == 1:
+                click.echo(self.get_help(ctx))
+                ctx.exit(0)
         command = self.get_command(ctx, args[0])
         if command is not None:
             return command.name, command, args[1:]

@@ -13,6 +13,7 @@ from swarm.cli.errors import CliError
 CA_FILE, CERT_FILE, KEY_FILE = "ca.pem", "cert.pem", "key.pem"
 SYSTEM_SOCKET = Path("/var/run/swarm/swarmd.sock")
 _DEFAULT_PORT = 2378
+_SOCKET_PATH_BYTES_MAX = 107
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,12 @@ def _parse_endpoint(text: str) -> Endpoint:
         scheme, rest = ("unix", text) if text.startswith("/") else ("tcp", text)
     if scheme == "unix" and rest:
         path = Path(rest).absolute()
+        if len(os.fsencode(path)) > _SOCKET_PATH_BYTES_MAX:
+            raise CliError(
+                f'invalid host "{text}": the path of a unix socket has {_SOCKET_PATH_BYTES_MAX} '
+                "bytes at most",
+                125,
+            )
         return Endpoint(f"unix://{path}", f"unix:{path}", is_unix=True)
     if scheme == "tcp" and rest:
         address = rest.rstrip("/")

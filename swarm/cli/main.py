@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 import click
@@ -108,6 +109,8 @@ def translate(error: Exception) -> CliError | None:
     """What libraries raise, in words for the user."""
     if isinstance(error, OSError) and error.filename is not None:
         return CliError(f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return CliError("cannot write the output: no space left on its disk")
     return None
 
 

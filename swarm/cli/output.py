@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from swarm.cli.errors import EXIT_TEMPLATE, CliError
+from swarm.dockerapi.omitted import OMITTED
 from swarm.gotemplate import Template, TemplateError, to_json
 
 _JSON = "json"
@@ -53,7 +54,7 @@ def _by_template(template: Template, objects: Sequence[object]) -> tuple[str, li
     failed: list[str] = []
     for item in objects:
         try:
-            lines.append(template.render(item, strict=True) + "\n")
+            lines.append(template.render(item, strict=True, absent=OMITTED) + "\n")
         except TemplateError as error:
             failed.append(f"template parsing error: {error}")
     return "".join(lines) or "\n", failed

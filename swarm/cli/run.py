@@ -25,6 +25,7 @@ def run(
     `translate` turns what a library raises, such as an RPC's error, into a `CliError`, or returns
     None; what nobody knows becomes one line, never a traceback. Ctrl-C gives 130.
     """
+    _open_closed_streams()
     try:
         result = root.main(argv, prog_name=prog_name, standalone_mode=False)
         sys.stdout.flush()
@@ -42,6 +43,13 @@ def run(
         failure.show()
         return failure.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _open_closed_streams() -> None:
+    """Started with `>&-` there is no stdout at all: what is printed goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
 
 
 def _one_line(error: Exception) -> str:

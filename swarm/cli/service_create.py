@@ -130,6 +130,9 @@ def _environment(flags: Mapping[str, Any], environment: Mapping[str, str]) -> li
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise CliError(f"open {name}: {reason}") from error
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise CliError(f"env file {name} contains invalid utf8 bytes at line {line}") from error
         except ValueError as error:
             raise CliError(f"invalid env file ({name}): {error}") from error
     return variables + resolve_env(flags["env"], environment)

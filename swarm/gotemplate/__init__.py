@@ -42,15 +42,21 @@ class Template:
         strict: bool = False,
         functions: Mapping[str, Callable[..., Any]] | None = None,
         limits: Limits = OWN_LIMITS,
+        absent: Mapping[str, object] | None = None,
     ) -> str:
         """The text for `data` (dict, list, str, int, float, bool, None).
 
-        A key that is not there prints as `<no value>`; with `strict` it is an error. `functions`
-        come on top of the standard ones. A callable in a map is a method: `{{.Label "x"}}`.
+        A key that is not there prints as `<no value>`; with `strict` it is an error. One that
+        `absent` has is there in every map that lacks it, with that value. `functions` come on top of the standard ones. A callable in a map is a method: `{{.Label "x"}}`.
         Unlike Go's, `join` takes a list of anything. Raises TemplateError only.
         """
         execution = Execution(
-            self._tree, data, strict=strict, functions=functions or {}, limits=limits
+            self._tree,
+            data,
+            strict=strict,
+            functions=functions or {},
+            limits=limits,
+            absent=absent or {},
         )
         try:
             return execution.run()

@@ -49,7 +49,8 @@ class _Continue(Exception):  # noqa: N818 - control flow, no error
 
 
 class Execution:
-    """One rendering. `strict`: a missing key is an error (Docker's `inspect`)."""
+    """One rendering. `strict`: a missing key is an error (Docker's `inspect`), unless `absent`
+    says what it is where it is not there."""
 
     def __init__(
         self,
@@ -59,8 +60,10 @@ class Execution:
         strict: bool,
         functions: Mapping[str, Callable[..., Any]],
         limits: Limits,
+        absent: Mapping[str, object],
     ) -> None:
         self._tree = tree
+        self._absent = absent
         self._strict = strict
         self._limits = limits
         self._steps = 0
@@ -314,7 +317,7 @@ class Execution:
         if not is_mapping(value):
             kind = "interface {}" if of_map else type_name(value)
             raise self._error(None, f"can't evaluate field {name} in type {kind}")
-        found = as_mapping(value).get(name, MISSING)
+        found = as_mapping(value).get(name, self._absent.get(name, MISSING))
         if callable(found):
             return self._invoke(None, name, found, tuple(arguments))
         if arguments:

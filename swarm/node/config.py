@@ -5,6 +5,7 @@ variables are SWARMD_LISTEN_ADDR and so on.
 """
 
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 from swarm.node.addresses import JOIN_PORT, AddressError, split
 
+_HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RUNTIMES = ("auto", "docker", "oci", "process")
 
 
@@ -96,6 +98,12 @@ def _checked(values: dict[str, Any]) -> NodeConfig:
     heartbeat = _number(values, "heartbeat_ticks", 1)
     if not 1 <= heartbeat < election:
         raise ConfigError("heartbeat-ticks must be at least 1 and below election-ticks")
+    hostname = str(values.get("hostname") or "")
+    if hostname and not _HOSTNAME.fullmatch(hostname):
+        raise ConfigError(
+            f"hostname {hostname!r}: takes 1 to 64 letters, digits, '.', '-' and '_', the first a "
+            "letter or a digit"
+        )
     label = values.get("label", ())
     if isinstance(label, str) or not isinstance(label, Sequence):
         raise ConfigError('label: takes a list of "KEY=VALUE"')
@@ -110,7 +118,7 @@ def _checked(values: dict[str, Any]) -> NodeConfig:
         socket=Path(str(values.get("socket") or default_socket())).absolute(),
         listen_addr=str(values.get("listen_addr") or "0.0.0.0:2377"),
         advertise_addr=str(values.get("advertise_addr") or ""),
-        hostname=str(values.get("hostname") or socket.gethostname()),
+        hostname=hostname or socket.gethostname(),
         runtime=runtime,
         label=labels,
         log_level=level,

@@ -136,12 +136,15 @@ def _in_words(error: OSError) -> str:
 
 
 class StateFolderTaken(Exception):  # noqa: N818 - an outcome, not a fault
-    """Another daemon has it."""
+    """Another daemon has it, or it is no folder."""
 
 
 def _lock(folder: Path) -> Any:
     """One daemon per state folder. Raises StateFolderTaken, OSError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StateFolderTaken(f"{folder} is no folder: give another --state-dir") from None
     handle = (folder / "lock").open("a")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

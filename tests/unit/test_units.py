@@ -136,6 +136,7 @@ def test_cpus(text: str, nano: int, formatted: str) -> None:
         ("abc", "failed to parse abc as a rational number"),
         ("1/0", "failed to parse 1/0 as a rational number"),
         ("0.0000000001", "value is too precise"),
+        ("10000000000", "failed to parse 10000000000: value out of range"),
     ],
 )
 def test_bad_cpus(text: str, message: str) -> None:

@@ -62,6 +62,11 @@ def test_hosts() -> None:
     ]
 
 
+def test_a_path_too_long_for_a_socket() -> None:
+    with pytest.raises(CliError, match="has 107 bytes at most"):
+        parse_endpoints(["unix:///" + "a" * 107])
+
+
 @pytest.mark.parametrize("text", ["unix://", "http://h", "h:x", "h:0", ":5", "h:99999"])
 def test_hosts_that_are_none(text: str) -> None:
     with pytest.raises(CliError, match="invalid host"):
@@ -181,6 +186,26 @@ def test_a_certificate_that_is_not_there(tmp_path: Path) -> None:
     assert found == Certificates(tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem")
     with pytest.raises(CliError, match=r"cannot read .*ca\.pem: No such file"):
         found.read()
+
+
+def test_an_address_without_a_certificate_is_passed_over(start, cluster) -> None:
+    cluster.create(spec())
+    manager = start()
+    with client_of("127.0.0.1:1", manager.host) as client:
+        assert list_services(client) == ["web"]
+    manager.stop()
+    with client_of("127.0.0.1:1", manager.host) as client, pytest.raises(CliError) as error:
+        list_services(client)
+    assert error.value.message.startswith(
+        f"Cannot connect to swarmd at 127.0.0.1:1, {manager.host}. Is the daemon running? "
+        "And 127.0.0.1:1 asks for a certificate"
+    )
+
+
+def test_a_request_that_no_manager_reads(start) -> None:
+    request = pb.CreateServiceRequest(request_id="r", spec=spec("a" * (5 << 20)))
+    with client_of(start().host) as client, pytest.raises(CliError, match=r"the 1\.5 MiB that one"):
+        client.ask(lambda stubs: stubs.control.CreateService, request)
 
 
 def test_nobody_there(sockets: Path) -> None:

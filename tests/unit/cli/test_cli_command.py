@@ -343,6 +343,35 @@ def test_a_closed_pipe_ends_quietly() -> None:
     assert process.wait(30) == 1
 
 
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        (">&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+        (">/dev/full", 1, "cannot write the output: no space left on its disk\n"),
+        ("<&-", 0, ""),
+    ],
+)
+def test_output_that_nobody_takes(redirection: str, code: int, said: str) -> None:
+    line = f"{sys.executable} -m swarm.cli --help {redirection}"
+    done = subprocess.run(
+        ["sh", "-c", line], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
+    assert (done.returncode, done.stderr.decode()) == (code, said)
+
+
+def test_help_is_a_verb_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    from swarm.cli.main import main
+
+    texts: list[str] = []
+    for words in (["--help"], ["help"], ["node", "ls", "--help"], ["help", "node", "ls"]):
+        assert main(words) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2] == texts[3]
+    assert main(["help", "nosuch"]) == 1
+    assert "unknown command: swarmctl nosuch" in capsys.readouterr().err
+
+
 def test_the_layer_imports_nothing_heavy() -> None:
     program = (
         "import sys\n"

@@ -62,11 +62,11 @@ def test_found_ones_are_printed_before_the_errors() -> None:
 def test_a_missing_field_is_an_error_of_that_object() -> None:
     out = io.StringIO()
     with pytest.raises(CliError) as caught:
-        print_inspect([DB, WEB], format="{{.Spec.Args}}", out=out)
-    assert out.getvalue() == "[<a>]\n"
+        print_inspect([DB, {"Spec": {"Own": "it"}}], format="{{.Spec.Own}}", out=out)
+    assert out.getvalue() == "it\n"
     assert caught.value.message == (
-        'template parsing error: template: :1:7: executing "" at <.Spec.Args>: '
-        'map has no entry for key "Args"'
+        'template parsing error: template: :1:7: executing "" at <.Spec.Own>: '
+        'map has no entry for key "Own"'
     )
 
 
@@ -80,3 +80,16 @@ def test_our_own_views() -> None:
     out = io.StringIO()
     print_template("ID:\t{{.ID}}\n{{with .Foo}}{{.}}{{end}}", WEB, out)
     assert out.getvalue() == "ID:\t1\n"
+
+
+def test_what_docker_leaves_out_where_it_is_empty_is_there_for_a_template() -> None:
+    node = {"ID": "1", "Spec": {"Role": "worker"}}
+    assert inspect(node, template="{{if .ManagerStatus}}m{{else}}w{{end}}") == "w\n"
+    assert inspect(node, template="{{.Slot}}{{range .Ports}}p{{end}}{{.Spec.Name}}.") == "0.\n"
+    assert inspect(DB, template="{{len .Spec.Env}} {{json .Spec}}") == '0 {"Name":"db"}\n'
+    for template, reason in (
+        ("{{.Nope}}", 'no entry for key "Nope"'),
+        ("{{.ManagerStatus.Addr}}", "nil pointer"),
+    ):
+        with pytest.raises(CliError, match=reason):
+            inspect(node, template=template)

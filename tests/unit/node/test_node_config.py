@@ -26,6 +26,8 @@ def test_flags_win_over_environment_over_file(tmp_path: Path) -> None:
         ({"label": ("=x",)}, "KEY=VALUE"),
         ({"election_ticks": 1}, "election-ticks"),
         ({"config": "/nowhere.toml"}, "/nowhere.toml"),
+        ({"hostname": "my host"}, "hostname 'my host'"),
+        ({"hostname": "a" * 65}, "1 to 64"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_it_takes(flags: dict[str, object], said: str) -> None:
