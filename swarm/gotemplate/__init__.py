@@ -47,8 +47,9 @@ class Template:
         """The text for `data` (dict, list, str, int, float, bool, None).
 
         A key that is not there prints as `<no value>`; with `strict` it is an error. One that
-        `absent` has is there in every map that lacks it, with that value. `functions` come on top of the standard ones. A callable in a map is a method: `{{.Label "x"}}`.
-        Unlike Go's, `join` takes a list of anything. Raises TemplateError only.
+        `absent` has is there in every map that lacks it, with that value. `functions` come on top
+        of the standard ones. A callable in a map is a method: `{{.Label "x"}}`. Unlike Go's, `join`
+        takes a list of anything. Raises TemplateError only.
         """
         execution = Execution(
             self._tree,

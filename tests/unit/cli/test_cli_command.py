@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -358,6 +359,24 @@ def test_output_that_nobody_takes(redirection: str, code: int, said: str) -> Non
         ["sh", "-c", line], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
     )
     assert (done.returncode, done.stderr.decode()) == (code, said)
+
+
+def test_ctrl_c_while_python_loads_ends_it_without_a_word() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "import swarm.cli.__main__ as swarmctl\n"
+        "if sys.argv[1:]: os.kill(os.getpid(), signal.SIGINT)\n"
+        "code = swarmctl.main(['--version'])\n"
+        "sys.exit(code or signal.getsignal(signal.SIGINT) is not signal.default_int_handler)\n"
+    )
+
+    def run_it(*words: str) -> tuple[int, bytes]:
+        command = [sys.executable, "-c", program, *words]
+        done = subprocess.run(command, capture_output=True, check=False)
+        return done.returncode, done.stderr
+
+    assert run_it() == (0, b"")
+    assert run_it("interrupted") == (-signal.SIGINT, b"")
 
 
 def test_help_is_a_verb_as_well(capsys: pytest.CaptureFixture[str]) -> None:
