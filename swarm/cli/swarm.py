@@ -167,7 +167,7 @@ def join(
         )
     request = daemon.JoinRequest(
         token=token,
-        remote_addresses=[address.strip() for address in remote.split(",")],
+        remote_addresses=[text.strip() for text in remote.split(",") if text.strip()],
         advertise_address=advertise_addr or "",
         listen_address=listen_addr or "",
         availability=_availability(availability),

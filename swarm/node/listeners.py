@@ -140,6 +140,17 @@ def check_free(addresses: Addresses) -> None:
                 raise _cannot_listen(addresses.listen_host, port, error) from None
 
 
+def check_own(addresses: Addresses) -> None:
+    """ListenError if the listen address is none of this machine: a worker's published ports and
+    tasks are listened for on it, too."""
+    family = socket.AF_INET6 if ":" in addresses.listen_host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((addresses.listen_host, 0))
+        except OSError as error:
+            raise _cannot_listen(addresses.listen_host, addresses.join_port, error) from None
+
+
 def _cannot_listen(host: str, port: int, error: OSError) -> ListenError:
     shown = join_host_port(host, port)
     match error.errno:

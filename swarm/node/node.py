@@ -23,7 +23,7 @@ from swarm.node.bootstrap import create_cluster
 from swarm.node.config import NodeConfig
 from swarm.node.description import describe
 from swarm.node.joining import JoinError, addresses_of, join_cluster, join_raft, renew_certificate
-from swarm.node.listeners import ListenError, check_free
+from swarm.node.listeners import ListenError, check_free, check_own
 from swarm.node.manager_role import ManagerRole
 from swarm.node.state import NodeState, StateError, StateFolder
 from swarm.security.certificates import (
@@ -149,6 +149,7 @@ class Node:
             if not request.remote_addresses:
                 raise NodeError("join takes the HOST[:PORT] of a manager")
             addresses = self._addresses(request.listen_address, request.advertise_address)
+            await asyncio.to_thread(check_own, addresses)
             keys = self._keys_to_join_with()
             bundle, answer = await join_cluster(
                 request.remote_addresses,

@@ -49,6 +49,10 @@ def test_what_cannot_join_is_told_why(daemons: Daemons) -> None:
     assert "can't be reached" in refused(joiner.join, cluster.worker_token, nobody)
     assert "port must be" in refused(joiner.join, cluster.worker_token, "127.0.0.1:x")
     assert "takes the HOST" in refused(joiner.join, cluster.worker_token)
+    elsewhere = daemon.JoinRequest(
+        token=cluster.worker_token, remote_addresses=[there], listen_address="192.0.2.1"
+    )
+    assert "not an address of this machine" in refused(joiner.daemon.Join, elsewhere, timeout=20)
     node_port = there.replace("2377", "2378")
     assert "join address" in refused(joiner.join, cluster.worker_token, node_port)
     assert "not part of a swarm" in refused(joiner.leave)
@@ -194,20 +198,23 @@ def test_settings_that_cannot_be(daemons: Daemons) -> None:
     ):
         file.write_text(content)
         process = run_swarmd("--config", str(file))
-        assert process.returncode == 1
+        assert process.returncode == 125
         assert said in one_line(process.stderr)
     for flags in (["--runtime", "podman"], ["--log-level", "loud"], ["--election-ticks", "1"]):
         process = run_swarmd("--state-dir", str(daemons.folder / "s"), *flags)
-        assert process.returncode == 1
+        assert process.returncode == 125
         assert flags[0][2:] in one_line(process.stderr)
     process = run_swarmd("--no-such-flag")
-    assert process.returncode not in (0, 1)
-    assert "no-such-flag" in process.stderr
+    assert process.returncode == 125
+    assert "no-such-flag" in one_line(process.stderr)
     blocked = daemons.folder / "file"
     blocked.write_text("")
     process = run_swarmd("--state-dir", str(blocked / "s"))
     assert process.returncode == 1
     assert str(blocked) in one_line(process.stderr)
+    process = run_swarmd("--state-dir", str(blocked))
+    assert process.returncode == 1
+    assert "is no folder" in one_line(process.stderr)
     long = daemons.folder / ("x" * 120)
     process = run_swarmd("--state-dir", str(daemons.folder / "s"), "--socket", str(long))
     assert process.returncode == 1
