@@ -36,11 +36,11 @@ _LISTS = (
 )  # fmt: skip
 _MAPS = ("Labels", "Sysctls")
 
-OMITTED: Mapping[str, object] = (
-    dict.fromkeys(_TEXTS, "")
-    | dict.fromkeys(_NUMBERS, 0)
-    | dict.fromkeys(_SWITCHES, False)
-    | dict.fromkeys(_POINTERS)
-    | {name: [] for name in _LISTS}
-    | {name: {} for name in _MAPS}
-)
+OMITTED: Mapping[str, object] = {
+    **dict.fromkeys(_TEXTS, ""),
+    **dict.fromkeys(_NUMBERS, 0),
+    **dict.fromkeys(_SWITCHES, False),
+    **dict.fromkeys(_POINTERS),
+    **{name: list[object]() for name in _LISTS},
+    **{name: dict[str, object]() for name in _MAPS},
+}
