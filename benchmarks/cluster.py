@@ -134,6 +134,8 @@ class Cluster:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     # Every node on a machine of its own there; else all on loopback addresses.
     network: Network | None = None
+    # How the first manager makes the cluster.
+    init: InitRequest = field(default_factory=InitRequest)
     folder: Path = field(init=False)
     nodes: list[NodeProcess] = field(init=False)
 
@@ -169,8 +171,8 @@ class Cluster:
 
     # Nodes
 
-    async def start(self, node: NodeProcess) -> None:
-        """Start a node's daemon, and wait for its socket to answer."""
+    def launch(self, node: NodeProcess) -> None:
+        """Start a node's daemon, and do not wait."""
         node.process = processes.start(
             [
                 *(self.network.machine(node.number).inside() if self.network is not None else ()),
@@ -182,6 +184,11 @@ class Cluster:
             node.log,
             self.environment,
         )
+
+    async def start(self, node: NodeProcess) -> None:
+        """Start a node's daemon, and wait for its socket to answer."""
+        self.launch(node)
+        assert node.process is not None
         if node.channel is not None:
             await node.channel.close()
         node.channel = channel_to(node.socket)
@@ -252,7 +259,7 @@ class Cluster:
 
     async def _form(self) -> None:
         first = self.nodes[0]
-        answer = await first.daemon.Init(InitRequest(), timeout=30)
+        answer = await first.daemon.Init(self.init, timeout=30)
         first.node_id = answer.node_id
         for node in self.nodes[1:]:
             is_manager = self.nodes.index(node) < self.managers

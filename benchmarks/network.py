@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from benchmarks import processes
@@ -73,6 +74,20 @@ class Network:
 
     def heal(self, number: int) -> None:
         self._switch.ip("link", "set", f"v{number}", "master", _SWITCH)
+
+    def drop(self, lost: Collection[tuple[int, int]]) -> None:
+        """From now on every packet of these (sender, receiver) is lost, and no others are."""
+        for receiver, machine in self._machines.items():
+            senders = [self.address(sender) for sender, other in lost if other == receiver]
+            rules = ["add table ip lost", "delete table ip lost"]
+            if senders:
+                rules += [
+                    "add table ip lost",
+                    "add chain ip lost in { type filter hook input priority 0; }",
+                    f"add rule ip lost in ip saddr {{ {', '.join(senders)} }} drop",
+                ]
+            nft = [*machine.inside(), "nft", "-f", "-"]
+            subprocess.run(nft, input="\n".join(rules), text=True, check=True)
 
     def close(self) -> None:
         for machine in self._machines.values():
