@@ -47,7 +47,6 @@ class Cluster:
         self.check_mutation = scenario.check_mutation
         self.timing = Timing(
             election_ticks=scenario.election_ticks,
-            snapshot_interval=scenario.snapshot_interval,
             kept_entries=scenario.kept_entries,
             message_bytes=scenario.message_bytes,
         )
@@ -126,6 +125,7 @@ class Cluster:
             spec=bootstrap.spec_with_defaults(
                 heartbeat_period_ns=self.scenario.heartbeat_period_ns,
                 task_history_limit=self.scenario.task_history_limit,
+                snapshot_interval=self.scenario.snapshot_interval,
             ),
             root_certificate_pem=b"root",
             secrets=ClusterSecrets(),

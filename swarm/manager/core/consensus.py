@@ -71,7 +71,6 @@ class Timing:
     heartbeat_ticks: int = 1
     # Drawn from [election_ticks, 2 * election_ticks - 1].
     election_ticks: int = 7
-    snapshot_interval: int = 10_000
     # Entries kept below a snapshot, so that a follower a little behind needs no snapshot.
     kept_entries: int = 500
     # Of entries in one message to a peer; one entry always goes.
@@ -340,8 +339,10 @@ class Consensus:
         out.append(MembersChanged(list(store.members())))
 
     def _take_snapshot_if_due(self, out: list[Effect]) -> None:
-        due = self.applied_index - self._snapshot_index >= self.timing.snapshot_interval
-        if not due or self._saving_snapshot:
+        cluster = self.store.cluster()
+        if self._saving_snapshot or cluster is None:
+            return
+        if self.applied_index - self._snapshot_index < cluster.spec.snapshot_interval:
             return
         self._saving_snapshot = True
         self._snapshot_index = self.applied_index
