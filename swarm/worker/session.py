@@ -89,6 +89,10 @@ class ManagerStreams:
             reason, refused = f"{error.details()}", error.code() in _REFUSALS
         except Exception as error:
             reason = str(error)
+        finally:
+            # Where the manager ended the call, gRPC waits for another message without end
+            # (grpc/grpc#29518).
+            stream.outgoing.put_nowait(None)
         if self._streams.pop(session, None) is stream:
             for _ in range(LOG_BATCHES_WAITING):
                 stream.log_room.release()

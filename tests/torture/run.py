@@ -24,6 +24,8 @@ from tests.torture.verdict import Verdict, judge
 
 # So that a manager that was away needs a snapshot now and then.
 _SNAPSHOT_INTERVAL = 1000
+# A daemon that is ended from within a library leaves word of it.
+_SAY_WHY = {"PYTHONFAULTHANDLER": "1", "GRPC_VERBOSITY": "ERROR"}
 # With everything healed, the slowest manager answers again in this time.
 _SERVES_WITHIN_S = 60.0
 
@@ -82,6 +84,7 @@ async def _cluster(settings: Settings) -> AsyncGenerator[Managers]:
             managers=settings.managers,
             network=network,
             init=InitRequest(snapshot_interval=_SNAPSHOT_INTERVAL),
+            environment=_SAY_WHY,
         )
         try:
             disks = {node.number: Disk(node.folder / "state") for node in cluster.nodes}
