@@ -63,6 +63,11 @@ sim: sim-venv  ## simulate the whole cluster: SEEDS=N [SEED_START=S] [MUTANT=nam
 sim-replay: sim-venv  ## the trace of one seed and its SHA-256: SEED=S [MUTANT=name] [FAULTS=a,b]
 	@$(SIMULATION) --replay '$(SEED)'
 
+.PHONY: torture
+torture: venv  ## real managers killed, cut off, out of disk, as root: [MANAGERS=5] [MINUTES=10] [SEED=S] [FAULTS=a,b] [OUT=folder]
+	@$(BIN)/python -m tests.torture --managers $(or $(MANAGERS),3) --minutes $(or $(MINUTES),10) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(OUT),--out $(OUT))
+
 .PHONY: bench
 bench:  ## measure beside Docker Swarm and etcd, as root: ROUNDS=N [OUT=folder for JSON]
 	$(BIN)/python -m benchmarks.replicas --rounds $(or $(ROUNDS),3) $(if $(OUT),--json $(OUT)/replicas.json)

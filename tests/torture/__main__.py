@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import random
 import shutil
@@ -24,27 +23,37 @@ def main() -> None:
     obstacle = _obstacle()
     if obstacle:
         sys.exit(f"torture: {obstacle}")
-    if not isolation.is_inside():
-        sys.exit(isolation.run_inside("tests.torture", sys.argv[1:]))
+    if isolation.is_inside():
+        processes.run(_run(arguments))
+    else:
+        sys.exit(_isolated(arguments))
+
+
+def _isolated(arguments: argparse.Namespace) -> int:
+    """Run this again in namespaces; history and logs stay where asked for, or where something was
+    wrong."""
     seed = random.SystemRandom().randrange(1 << 32) if arguments.seed is None else arguments.seed
     folder: Path = arguments.out or Path(tempfile.mkdtemp(prefix="swarm-torture-"))
+    folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    settings = Settings(
-        arguments.managers, arguments.minutes * 60, seed, arguments.faults, folder.absolute()
-    )
     print(f"seed {seed}; history and logs in {folder}", flush=True)
-    processes.run(_run(settings, keep=arguments.out is not None))
+    words = [*sys.argv[1:], "--seed", str(seed), "--out", str(folder)]
+    code = isolation.run_inside("tests.torture", words)
+    if code == 0 and arguments.out is None:
+        shutil.rmtree(folder)
+    return code
 
 
-async def _run(settings: Settings, *, keep: bool) -> None:
+async def _run(arguments: argparse.Namespace) -> None:
+    settings = Settings(
+        arguments.managers, arguments.minutes * 60, arguments.seed, arguments.faults, arguments.out
+    )
     verdict = await torture(settings)
     for violation in verdict.violations:
         print(f"VIOLATION: {violation}")
     print(verdict.to_json(), flush=True)
     if verdict.violations:
         sys.exit(1)
-    if not keep:
-        await asyncio.to_thread(shutil.rmtree, settings.folder)
 
 
 def _obstacle() -> str:

@@ -152,11 +152,9 @@ class _Worker(threading.Thread):
 class Session:
     """One client: its calls, one after another, and what came of them."""
 
-    def __init__(
-        self, name: str, sockets: Sequence[Path], history: History, deadline_s: float = _DEADLINE_S
-    ) -> None:
+    def __init__(self, name: str, sockets: Sequence[Path], history: History) -> None:
         self._name = name
-        self._client = Client(_endpoints(sockets), deadline_s=deadline_s, attempt_s=_ATTEMPT_S)
+        self._client = Client(_endpoints(sockets), deadline_s=_DEADLINE_S, attempt_s=_ATTEMPT_S)
         self._history = history
         self._count = 0
 

@@ -78,8 +78,9 @@ class Fault:
     def __str__(self) -> str:
         who = ",".join(map(str, self.order[: self.size]))
         aim = "the leader" if self.at_leader else f"m{who}"
-        way = ", the other way" if self.other_way else ""
-        return f"{self.at_s:6.1f} s  {self.kind} {aim}{way} for {self.lasts_s:.1f} s"
+        ways = {Kind.ONE_WAY: ", the other way", Kind.FULL_DISK: ", killed meanwhile"}
+        way = ways.get(self.kind, "") if self.other_way else ""
+        return f"{self.at_s:6.1f} s  {self.kind} {aim} for {self.lasts_s:.1f} s{way}"
 
 
 def at_once_max(managers: int) -> int:

@@ -28,6 +28,7 @@ _SNAPSHOT_INTERVAL = 1000
 _SAY_WHY = {"PYTHONFAULTHANDLER": "1", "GRPC_VERBOSITY": "ERROR"}
 # With everything healed, the slowest manager answers again in this time.
 _SERVES_WITHIN_S = 60.0
+_ASK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +107,24 @@ async def _read_everywhere(managers: Managers, history: History) -> list[str]:
     deadline = time.monotonic() + _SERVES_WITHIN_S
     silent: list[str] = []
     for number, socket in enumerate(managers.sockets, 1):
-        left_s = max(1.0, deadline - time.monotonic())
-        with Session(f"{LAST_READER}-{number}", [socket], history, left_s) as session:
-            try:
-                await asyncio.to_thread(session.read_all, keys)
-            except CliError as error:
-                silent.append(f"m{number} serves nobody {_SERVES_WITHIN_S:g} s after: {error}")
+        with Session(f"{LAST_READER}-{number}", [socket], history) as session:
+            while problem := await asyncio.to_thread(_read_all, session, keys):
+                if time.monotonic() > deadline:
+                    silent.append(
+                        f"m{number} serves nobody {_SERVES_WITHIN_S:g} s after: {problem}"
+                    )
+                    break
+                await asyncio.sleep(_ASK_AGAIN_S)
     return silent
+
+
+def _read_all(session: Session, keys: Sequence[str]) -> str:
+    """Why there is no answer, or nothing."""
+    try:
+        session.read_all(keys)
+    except CliError as error:
+        return str(error)
+    return ""
 
 
 def _compare(managers: Managers) -> list[str]:
