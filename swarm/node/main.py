@@ -57,6 +57,9 @@ def command(**flags: Any) -> None:
         format="%(asctime)s %(levelname)s %(message)s",
         stream=sys.stderr,
     )
+    # A call's error is logged where it is answered (`api/interceptor.py`); gRPC's traceback of an
+    # answer that nobody was left to hear is of no use to anybody.
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)
     prefer_this_process()
     with lock:
         sys.exit(asyncio.run(_run(config)))
