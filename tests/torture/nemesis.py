@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from tests.torture.managers import Managers
 from tests.torture.plan import Fault, Kind
@@ -17,11 +18,13 @@ Link = tuple[int, int]
 
 
 class Nemesis:
-    """`done` counts the faults that have begun."""
+    """`done` counts the faults that have begun; `log` gets a line for each, with who it really
+    was, and when by the history's clock."""
 
-    def __init__(self, managers: Managers) -> None:
+    def __init__(self, managers: Managers, log: Path) -> None:
         self.done: Counter[Kind] = Counter()
         self._managers = managers
+        self._log = log
         self._lost: Counter[Link] = Counter()
 
     async def run(self, plan: Sequence[Fault]) -> None:
@@ -36,7 +39,7 @@ class Nemesis:
         leader = await self._managers.leader() if fault.at_leader else None
         order = fault.aimed(leader)
         first, others = order[: fault.size], order[fault.size :]
-        self.done[fault.kind] += 1
+        self._note(fault, first, others)
         match fault.kind:
             case Kind.KILL | Kind.KILL_ALL:
                 await self._down(first, until)
@@ -53,6 +56,11 @@ class Nemesis:
                 await self._lose({*_links(one, other), *_links(other, one)}, until)
             case Kind.FULL_DISK:
                 await self._fill_disk(first[0], until, kill=fault.other_way)
+
+    def _note(self, fault: Fault, first: Sequence[int], others: Sequence[int]) -> None:
+        self.done[fault.kind] += 1
+        with self._log.open("a") as log:
+            log.write(f"{time.monotonic():.3f} {first} | {others}: {fault}\n")
 
     async def _down(self, numbers: Iterable[int], until: float) -> None:
         for number in numbers:
