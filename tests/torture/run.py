@@ -24,8 +24,8 @@ from tests.torture.verdict import Verdict, judge
 
 # So that a manager that was away needs a snapshot now and then.
 _SNAPSHOT_INTERVAL = 1000
-# A daemon that is ended from within a library leaves word of it.
-_SAY_WHY = {"PYTHONFAULTHANDLER": "1", "GRPC_VERBOSITY": "ERROR"}
+# A daemon that gRPC ends leaves word of it.
+_SAY_WHY = {"GRPC_VERBOSITY": "ERROR"}
 # With everything healed, the slowest manager answers again in this time.
 _SERVES_WITHIN_S = 60.0
 _ASK_AGAIN_S = 0.2
