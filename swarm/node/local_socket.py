@@ -13,11 +13,12 @@ import socket
 import stat
 import struct
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from swarm.security.local_peer import peer_name
 
-_CHUNK_BYTES = 1 << 16
 # sockaddr_un takes 104 bytes on macOS, 108 on Linux, with the zero at the end.
 _PATH_BYTES_MAX = 100
 _LONGEST_NAME = peer_name(2**32 - 2, 10**9)
@@ -33,7 +34,8 @@ class LocalSocket:
         self.behind = self._folder / "grpc.sock"
         self._count = 0
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._users: set[_End] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
 
     def check(self) -> None:
         """OSError, in words, when the path is another daemon's, or no socket's."""
@@ -60,7 +62,9 @@ class LocalSocket:
         self._path.unlink(missing_ok=True)
         old_mask = os.umask(0o117)
         try:
-            self._server = await asyncio.start_unix_server(self._accepted, self._path)
+            self._server = await asyncio.get_running_loop().create_unix_server(
+                lambda: _End(self._accepted, self._users.discard), str(self._path)
+            )
         finally:
             os.umask(old_mask)
 
@@ -68,38 +72,31 @@ class LocalSocket:
         if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
-        for task in list(self._connections):
+        for task in list(self._connecting):
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._connecting, return_exceptions=True)
+        for user in list(self._users):
+            user.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+    def _accepted(self, user: "_End") -> None:
+        self._users.add(user)
+        task = asyncio.get_running_loop().create_task(self._connect(user))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connect(self, user: "_End") -> None:
         try:
-            uid = _peer_uid(writer.get_extra_info("socket"))
-            to_reader, to_writer = await self._connect(uid)
+            uid = _peer_uid(user.transport.get_extra_info("socket"))
+            connection = await self._connection_of(uid)
+            loop = asyncio.get_running_loop()
+            _, grpcs = await loop.create_unix_connection(_End, sock=connection)
         except OSError:
-            writer.close()
+            user.close()
             return
-        pumps = [
-            asyncio.create_task(_pump(reader, to_writer)),
-            asyncio.create_task(_pump(to_reader, writer)),
-        ]
-        try:
-            # HTTP/2 has no half-closed connections worth keeping.
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            writer.close()
-            to_writer.close()
+        user.join(grpcs)
 
-    async def _connect(self, uid: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connection_of(self, uid: int) -> socket.socket:
         self._count += 1
         name = self._folder / peer_name(uid, self._count)
         connection = socket.socket(socket.AF_UNIX)
@@ -113,7 +110,68 @@ class LocalSocket:
         finally:
             # The name stays with the connection; the file is of no use.
             name.unlink(missing_ok=True)
-        return await asyncio.open_unix_connection(sock=connection)
+        return connection
+
+
+class _End(asyncio.Protocol):
+    """One of the two sockets of a connection: what comes in here goes out at the other one.
+
+    Callbacks, not streams: every request and every answer passes here.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(
+        self,
+        made: Callable[["_End"], None] | None = None,
+        lost: Callable[["_End"], None] | None = None,
+    ) -> None:
+        self._made = made
+        self._lost = lost
+        self.other: _End | None = None
+        self.is_lost = False
+
+    def join(self, other: "_End") -> None:
+        """Begin to pass on, both ways."""
+        self.other, other.other = other, self
+        for end, beyond in ((self, other), (other, self)):
+            if end.is_lost:
+                beyond.close()
+            else:
+                end.transport.resume_reading()
+
+    def close(self) -> None:
+        """What was written still goes out."""
+        self.transport.close()
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Nothing is read before there is somebody to pass it on to."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.pause_reading()
+        if self._made is not None:
+            self._made(self)
+
+    def data_received(self, data: bytes) -> None:
+        assert self.other is not None, "nothing is read before"
+        self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        if self.other is not None:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.other is not None:
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """HTTP/2 has no half-closed connections worth keeping."""
+        self.is_lost = True
+        if self.other is not None:
+            self.other.close()
+        if self._lost is not None:
+            self._lost(self)
 
 
 def _empty_folder(folder: Path) -> Path:
@@ -122,15 +180,6 @@ def _empty_folder(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
     return folder
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(_CHUNK_BYTES):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
 
 
 def _answers(path: Path) -> bool:
