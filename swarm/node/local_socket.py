@@ -130,15 +130,22 @@ class _End(asyncio.Protocol):
         self._lost = lost
         self.other: _End | None = None
         self.is_lost = False
+        # What came before there was anybody to pass it on to.
+        self._early = b""
 
     def join(self, other: "_End") -> None:
         """Begin to pass on, both ways."""
         self.other, other.other = other, self
         for end, beyond in ((self, other), (other, self)):
+            beyond.transport.write(end.take_early())
             if end.is_lost:
                 beyond.close()
             else:
                 end.transport.resume_reading()
+
+    def take_early(self) -> bytes:
+        early, self._early = self._early, b""
+        return early
 
     def close(self) -> None:
         """What was written still goes out."""
@@ -147,15 +154,16 @@ class _End(asyncio.Protocol):
     # asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Nothing is read before there is somebody to pass it on to."""
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.pause_reading()
         if self._made is not None:
             self._made(self)
 
     def data_received(self, data: bytes) -> None:
-        assert self.other is not None, "nothing is read before"
-        self.other.transport.write(data)
+        if self.other is not None:
+            self.other.transport.write(data)
+        else:
+            self._early += data
+            self.transport.pause_reading()
 
     def pause_writing(self) -> None:
         if self.other is not None:

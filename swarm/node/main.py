@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import uvloop
 
 from swarm.node import config as settings
 from swarm.node.config import ConfigError, NodeConfig
@@ -62,7 +63,7 @@ def command(**flags: Any) -> None:
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     prefer_this_process()
     with lock:
-        sys.exit(asyncio.run(_run(config)))
+        sys.exit(uvloop.run(_run(config)))
 
 
 async def _run(config: NodeConfig) -> int:
