@@ -136,6 +136,8 @@ class Cluster:
     network: Network | None = None
     # How the first manager makes the cluster.
     init: InitRequest = field(default_factory=InitRequest)
+    # What the first node, which makes the cluster and leads it first, runs in swarmd's place.
+    leader_program: str = "swarm.node.main"
     folder: Path = field(init=False)
     nodes: list[NodeProcess] = field(init=False)
 
@@ -176,7 +178,7 @@ class Cluster:
         node.process = processes.start(
             [
                 *(self.network.machine(node.number).inside() if self.network is not None else ()),
-                *(sys.executable, "-m", "swarm.node.main"),
+                *(sys.executable, "-m", self._program(node)),
                 *("--state-dir", node.folder / "state", "--socket", node.socket),
                 *("--listen-addr", node.address, "--hostname", node.name),
                 *("--runtime", self.runtime),
@@ -200,6 +202,9 @@ class Cluster:
             if node.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{node.name}: {processes.last_lines(node.log)}")
             await asyncio.sleep(0.05)
+
+    def _program(self, node: NodeProcess) -> str:
+        return self.leader_program if node is self.nodes[0] else "swarm.node.main"
 
     def power_cut(self, node: NodeProcess) -> None:
         """The daemon, its agent and its tasks die at once."""

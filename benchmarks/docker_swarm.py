@@ -8,7 +8,7 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from benchmarks.cluster import DEMO
@@ -16,7 +16,7 @@ from benchmarks.docker_api import EngineApi
 from benchmarks.engines import Engine
 from benchmarks.network import Network
 from benchmarks.report import Report
-from benchmarks.writes import SWARM, Used, row_of
+from benchmarks.writes import CREATIONS, SWARM, UPDATES, Used, row_of
 
 _READY_TIMEOUT_S = 60.0
 
@@ -70,17 +70,48 @@ def _service(name: str) -> dict[str, object]:
     }
 
 
-def _closed_loop(engine: Engine, clients: int, seconds: float) -> tuple[list[float], float]:
+# Makes one write of a client, with a number of its own.
+_Write = Callable[[EngineApi, int], None]
+
+
+def _creations(client: int) -> _Write:
+    run = f"{secrets.token_hex(4)}-{client}"
+
+    def create(api: EngineApi, number: int) -> None:
+        api.call("POST", "/services/create", _service(f"{run}-{number}"))
+
+    return create
+
+
+def _updates(client: int) -> _Write:
+    """A label of a service of the client's own."""
+    name = f"{secrets.token_hex(4)}-{client}"
+    found: dict[str, Any] = {}
+
+    def update(api: EngineApi, number: int) -> None:
+        if not found:
+            found.update(api.call("POST", "/services/create", _service(name)))
+        current = api.call("GET", f"/services/{found['ID']}")
+        version = current["Version"]["Index"]
+        spec = {**current["Spec"], "Labels": {"x": str(number)}}
+        api.call("POST", f"/services/{found['ID']}/update?version={version}", spec)
+
+    return update
+
+
+def _closed_loop(
+    engine: Engine, kind: str, clients: int, seconds: float
+) -> tuple[list[float], float]:
     """A thread and a connection a client."""
     latencies: list[float] = []
-    run = secrets.token_hex(4)
     started = time.perf_counter()
 
     def client(number: int) -> None:
         api = engine.api
+        write = _creations(number) if kind == CREATIONS else _updates(number)
         count = 0
         while (begun := time.perf_counter()) < started + seconds:
-            api.call("POST", "/services/create", _service(f"{run}-{number}-{count}"))
+            write(api, count)
             latencies.append(time.perf_counter() - begun)
             count += 1
         api.close()
@@ -98,6 +129,7 @@ async def writes(counts: list[int], seconds: float, rounds: int, report: Report)
         await asyncio.sleep(1)
         pids = [pid for engine in engines for pid in engine.pids()]
         for clients in counts:
-            used = Used(pids)
-            runs = [_closed_loop(engines[0], clients, seconds) for _ in range(rounds)]
-            report.add(row_of(clients, SWARM, runs, used))
+            for kind in (CREATIONS, UPDATES):
+                used = Used(pids)
+                runs = [_closed_loop(engines[0], kind, clients, seconds) for _ in range(rounds)]
+                report.add(row_of(kind, clients, SWARM, runs, used))

@@ -15,8 +15,9 @@ import grpc
 import grpc.aio
 
 from benchmarks import processes
+from benchmarks.closed_loop import Act, closed_loop
 from benchmarks.report import Report
-from benchmarks.writes import ETCD, Used, Write, closed_loop, row_of
+from benchmarks.writes import CREATIONS, ETCD, UPDATES, Used, row_of
 
 _VALUE = b"v" * 256
 
@@ -131,11 +132,13 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _puts(channels: list[grpc.aio.Channel]) -> Write:
+def _puts(channels: list[grpc.aio.Channel], kind: str) -> Act:
+    """New keys, or each client's own one again and again."""
     calls = [_call(channel, "KV/Put") for channel in channels]
 
     async def put(client: int, number: int) -> None:
-        await calls[client](put_request(f"{client}-{number}".encode(), _VALUE), timeout=30)
+        key = f"{client}-{number}" if kind == CREATIONS else str(client)
+        await calls[client](put_request(key.encode(), _VALUE), timeout=30)
 
     return put
 
@@ -150,10 +153,12 @@ async def writes(counts: list[int], seconds: float, rounds: int, report: Report)
                 grpc.aio.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),))
                 for _ in range(clients)
             ]
-            used = Used([process.pid for process in etcd.processes])
-            runs = [await closed_loop(clients, seconds, _puts(channels)) for _ in range(rounds)]
+            for kind in (CREATIONS, UPDATES):
+                used = Used([process.pid for process in etcd.processes])
+                put = _puts(channels, kind)
+                runs = [await closed_loop(clients, seconds, put) for _ in range(rounds)]
+                report.add(row_of(kind, clients, ETCD, runs, used))
             for channel in channels:
                 await channel.close()
-            report.add(row_of(clients, ETCD, runs, used))
     finally:
         etcd.stop()

@@ -1,58 +1,42 @@
-"""Service creations a second through three managers, with 1, 16 and 64 clients.
+"""Writes a second through three managers, with 1 to 256 clients: services created, services
+updated, and proposals that go to Raft with no API in front.
 
-Beside: Docker Swarm with three managers, and three members of etcd (a put of 256 bytes), on the
-same disk in the same run. All clients are one Python process on the same machine, and take CPU
-from the servers.
+Beside: Docker Swarm with three managers, and three members of etcd (puts of 256 bytes to new keys,
+and to keys that are there), on the same disk in the same run. All clients are one Python process on
+the same machine, and take CPU from the servers; those of raw proposals are in the leader itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import processes
+from benchmarks.closed_loop import Act, closed_loop
 from benchmarks.cluster import Cluster, NodeProcess, channel_to, sleeping_service
 from benchmarks.report import Report, Row, finish, quantile
-from swarm.api.v1.control_pb2 import CreateServiceRequest
+from swarm.api.v1.control_pb2 import CreateServiceRequest, ServiceView, UpdateServiceRequest
 from swarm.api.v1.control_pb2_grpc import ControlStub
 
 if TYPE_CHECKING:
     from swarm.api.v1.control_pb2_grpc import ControlAsyncStub
 
 OURS, SWARM, ETCD = "ours", "Docker Swarm", "etcd"
+CREATIONS, UPDATES, PROPOSALS = "creations", "updates", "raw proposals"
 
 _IDLE_S = 3.0
 
-# Makes one write; the client's number, and a number of its own.
-Write = Callable[[int, int], Awaitable[None]]
+Runs = list[tuple[list[float], float]]
 
 
-async def closed_loop(clients: int, seconds: float, write: Write) -> tuple[list[float], float]:
-    """Every client writes again as soon as it is answered. Latencies in seconds, and how long
-    it took."""
-    latencies: list[float] = []
-    started = time.perf_counter()
-    end = started + seconds
-
-    async def client(number: int) -> None:
-        count = 0
-        while (begun := time.perf_counter()) < end:
-            await write(number, count)
-            latencies.append(time.perf_counter() - begun)
-            count += 1
-
-    await asyncio.gather(*(client(number) for number in range(clients)))
-    return latencies, time.perf_counter() - started
-
-
-def what_of(clients: int) -> str:
-    return f"writes, {clients} client{'s' if clients > 1 else ''}"
+def what_of(kind: str, clients: int) -> str:
+    return f"{kind}, {clients} client{'s' if clients > 1 else ''}"
 
 
 @dataclass(slots=True)
@@ -74,10 +58,10 @@ class Used:
         return time.process_time() - self._own_s
 
 
-def row_of(clients: int, system: str, runs: list[tuple[list[float], float]], used: Used) -> Row:
+def row_of(kind: str, clients: int, system: str, runs: Runs, used: Used) -> Row:
     latencies = [latency for run, _ in runs for latency in run]
     return Row(
-        what_of(clients),
+        what_of(kind, clients),
         system,
         "/s",
         [len(run) / took for run, took in runs],
@@ -92,7 +76,7 @@ def row_of(clients: int, system: str, runs: list[tuple[list[float], float]], use
 
 
 async def ours(counts: list[int], seconds: float, rounds: int, report: Report) -> None:
-    async with Cluster(managers=3) as cluster:
+    async with Cluster(managers=3, leader_program="benchmarks.proposing_daemon") as cluster:
         leader = await cluster.leader()
         await _idle(cluster, leader, report)
         pids = [pid for node in cluster.nodes for pid in node.pids()]
@@ -101,20 +85,61 @@ async def ours(counts: list[int], seconds: float, rounds: int, report: Report) -
             stubs = [ControlStub(channel) for channel in channels]
             used = Used(pids)
             runs = [await closed_loop(clients, seconds, _creations(stubs)) for _ in range(rounds)]
+            report.add(row_of(CREATIONS, clients, OURS, runs, used))
+            update = await _updates(stubs)
+            used = Used(pids)
+            runs = [await closed_loop(clients, seconds, update) for _ in range(rounds)]
+            report.add(row_of(UPDATES, clients, OURS, runs, used))
             for channel in channels:
                 await channel.close()
-            report.add(row_of(clients, OURS, runs, used))
+            used = Used(pids)
+            runs = [await _propose(leader, clients, seconds) for _ in range(rounds)]
+            report.add(row_of(PROPOSALS, clients, OURS, runs, used))
 
 
-def _creations(stubs: list[ControlAsyncStub]) -> Write:
+def _creations(stubs: list[ControlAsyncStub]) -> Act:
     run = secrets.token_hex(4)
 
     async def create(client: int, number: int) -> None:
-        spec = sleeping_service(f"{run}-{client}-{number}", 0)
-        request = CreateServiceRequest(request_id=secrets.token_hex(16), spec=spec)
-        await stubs[client].CreateService(request, timeout=30)
+        await _create(stubs[client], f"{run}-{client}-{number}")
 
     return create
+
+
+async def _create(stub: ControlAsyncStub, name: str) -> ServiceView:
+    request = CreateServiceRequest(request_id=secrets.token_hex(16), spec=sleeping_service(name, 0))
+    return (await stub.CreateService(request, timeout=30)).service
+
+
+async def _updates(stubs: list[ControlAsyncStub]) -> Act:
+    """Each client changes a label of a service of its own, again and again."""
+    run = secrets.token_hex(4)
+    views = [await _create(stub, f"{run}-{number}") for number, stub in enumerate(stubs)]
+
+    async def update(client: int, number: int) -> None:
+        view = views[client]
+        view.spec.annotations.labels["x"] = str(number)
+        request = UpdateServiceRequest(
+            request_id=secrets.token_hex(16),
+            service_id=view.service.id,
+            version=view.service.meta.version,
+            spec=view.spec,
+        )
+        views[client] = (await stubs[client].UpdateService(request, timeout=30)).service
+
+    return update
+
+
+async def _propose(leader: NodeProcess, clients: int, seconds: float) -> tuple[list[float], float]:
+    from benchmarks.proposing_daemon import SOCKET
+
+    reader, writer = await asyncio.open_unix_connection(
+        leader.socket.with_name(SOCKET), limit=1 << 26
+    )
+    writer.write(f"{clients} {seconds}\n".encode())
+    latencies, took = json.loads(await reader.readline())
+    writer.close()
+    return latencies, took
 
 
 async def _idle(cluster: Cluster, leader: NodeProcess, report: Report) -> None:
@@ -147,13 +172,14 @@ async def measure(arguments: argparse.Namespace, report: Report) -> None:
         await docker_swarm.writes(arguments.clients, arguments.seconds, arguments.rounds, report)
     await ours(arguments.clients, arguments.seconds, arguments.rounds, report)
     for clients in arguments.clients:
-        for peer in (SWARM, ETCD):
-            report.compare(what_of(clients), OURS, peer, more_is_better=True)
+        for kind in (CREATIONS, UPDATES):
+            for peer in (SWARM, ETCD):
+                report.compare(what_of(kind, clients), OURS, peer, more_is_better=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.writes", description=__doc__)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--etcd", action="store_true", help="etcd beside it")
