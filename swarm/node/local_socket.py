@@ -13,11 +13,12 @@ import socket
 import stat
 import struct
 import tempfile
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 from swarm.security.local_peer import peer_name
+from swarm.sockets.listener import BACKLOG, Listener
+from swarm.sockets.relay import Relay
 
 # sockaddr_un takes 104 bytes on macOS, 108 on Linux, with the zero at the end.
 _PATH_BYTES_MAX = 100
@@ -33,8 +34,8 @@ class LocalSocket:
         self._folder = _empty_folder(folder)
         self.behind = self._folder / "grpc.sock"
         self._count = 0
-        self._server: asyncio.Server | None = None
-        self._users: set[_End] = set()
+        self._listener: Listener | None = None
+        self._relays: set[Relay] = set()
         self._connecting: set[asyncio.Task[None]] = set()
 
     def check(self) -> None:
@@ -60,43 +61,39 @@ class LocalSocket:
         self.check()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
-        old_mask = os.umask(0o117)
-        try:
-            self._server = await asyncio.get_running_loop().create_unix_server(
-                lambda: _End(self._accepted, self._users.discard), str(self._path)
-            )
-        finally:
-            os.umask(old_mask)
+        self._listener = Listener(_listen(self._path), self._accepted)
 
     async def stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
             self._path.unlink(missing_ok=True)
         for task in list(self._connecting):
             task.cancel()
         await asyncio.gather(*self._connecting, return_exceptions=True)
-        for user in list(self._users):
-            user.close()
+        for relay in list(self._relays):
+            relay.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _accepted(self, user: "_End") -> None:
-        self._users.add(user)
-        task = asyncio.get_running_loop().create_task(self._connect(user))
+    def _accepted(self, user: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(user))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
 
-    async def _connect(self, user: "_End") -> None:
+    async def _serve(self, user: socket.socket) -> None:
         try:
-            uid = _peer_uid(user.transport.get_extra_info("socket"))
-            connection = await self._connection_of(uid)
-            loop = asyncio.get_running_loop()
-            _, grpcs = await loop.create_unix_connection(_End, sock=connection)
+            to_grpc = await self._connect(_peer_uid(user))
         except OSError:
             user.close()
             return
-        user.join(grpcs)
+        except BaseException:
+            user.close()
+            raise
+        relay = Relay(self._relays.discard)
+        self._relays.add(relay)
+        with suppress(OSError):
+            await relay.join(user, to_grpc)
 
-    async def _connection_of(self, uid: int) -> socket.socket:
+    async def _connect(self, uid: int) -> socket.socket:
         self._count += 1
         name = self._folder / peer_name(uid, self._count)
         connection = socket.socket(socket.AF_UNIX)
@@ -113,81 +110,27 @@ class LocalSocket:
         return connection
 
 
-class _End(asyncio.Protocol):
-    """One of the two sockets of a connection: what comes in here goes out at the other one.
-
-    Callbacks, not streams: every request and every answer passes here.
-    """
-
-    transport: asyncio.Transport
-
-    def __init__(
-        self,
-        made: Callable[["_End"], None] | None = None,
-        lost: Callable[["_End"], None] | None = None,
-    ) -> None:
-        self._made = made
-        self._lost = lost
-        self.other: _End | None = None
-        self.is_lost = False
-        # What came before there was anybody to pass it on to.
-        self._early = b""
-
-    def join(self, other: "_End") -> None:
-        """Begin to pass on, both ways."""
-        self.other, other.other = other, self
-        for end, beyond in ((self, other), (other, self)):
-            beyond.transport.write(end.take_early())
-            if end.is_lost:
-                beyond.close()
-            else:
-                end.transport.resume_reading()
-
-    def take_early(self) -> bytes:
-        early, self._early = self._early, b""
-        return early
-
-    def close(self) -> None:
-        """What was written still goes out."""
-        self.transport.close()
-
-    # asyncio's callbacks
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        if self._made is not None:
-            self._made(self)
-
-    def data_received(self, data: bytes) -> None:
-        if self.other is not None:
-            self.other.transport.write(data)
-        else:
-            self._early += data
-            self.transport.pause_reading()
-
-    def pause_writing(self) -> None:
-        if self.other is not None:
-            self.other.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        if self.other is not None:
-            self.other.transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """HTTP/2 has no half-closed connections worth keeping."""
-        self.is_lost = True
-        if self.other is not None:
-            self.other.close()
-        if self._lost is not None:
-            self._lost(self)
-
-
 def _empty_folder(folder: Path) -> Path:
     if len(os.fsencode(folder / _LONGEST_NAME)) > _PATH_BYTES_MAX:
         return Path(tempfile.mkdtemp(prefix="swarmd-"))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
     return folder
+
+
+def _listen(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    old_mask = os.umask(0o117)
+    try:
+        listening.setblocking(False)
+        listening.bind(str(path))
+        listening.listen(BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    finally:
+        os.umask(old_mask)
+    return listening
 
 
 def _answers(path: Path) -> bool:

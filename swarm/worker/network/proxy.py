@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 
 from swarm.api.v1.dispatcher_pb2 import IngressService
 from swarm.api.v1.types_pb2 import PROTOCOL_TCP
+from swarm.sockets.listener import Listener, bind
+from swarm.sockets.relay import connect, reset
 from swarm.worker.network.ingress import Backend, IngressTable, Published
-from swarm.worker.network.listener import Listener, bind
 from swarm.worker.network.port_holder import holder_of
-from swarm.worker.network.relay import connect, reset
 from swarm.worker.network.task_ports import READY, TaskPorts
 
 CONNECT_TIMEOUT_S = 1.0

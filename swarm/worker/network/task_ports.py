@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from swarm.api.v1.task_pb2 import PortEndpoint
+from swarm.sockets.listener import Listener, bind
+from swarm.sockets.relay import Relay, connect, reset
 from swarm.worker.core.effects import TaskPort
 from swarm.worker.core.run import protocol_number
-from swarm.worker.network.listener import Listener, bind
 from swarm.worker.network.port_holder import holder_of
-from swarm.worker.network.relay import Relay, connect, reset
 from swarm.worker.runtime.port import Endpoint
 
 READY = b"+"

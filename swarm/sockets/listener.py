@@ -1,4 +1,4 @@
-"""A listening TCP socket that hands out what it accepts, and loses nobody when it closes."""
+"""A listening socket that hands out what it accepts, and loses nobody when it closes."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Listener:
+    """TCP or unix. `accepted` gets each connection's socket, not blocking."""
+
     def __init__(self, sock: socket.socket, accepted: Callable[[socket.socket], None]) -> None:
         self._sock = sock
         self._accepted = accepted

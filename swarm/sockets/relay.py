@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from typing import cast
 
 WRITE_BUFFER_BYTES = 256 * 1024
 # A connection without a byte yet: its request may be on the way.
@@ -16,41 +17,70 @@ FRESH_S = 0.5
 class _Side(asyncio.Protocol):
     """One of the two; `other` gets what this one reads."""
 
-    __slots__ = ("other", "relay", "transport")
+    __slots__ = ("_early", "other", "relay", "transport")
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.other: _Side = self
         self.transport: asyncio.Transport | None = None
+        # What was read before there was anybody to pass it on to.
+        self._early = b""
+
+    @property
+    def is_open(self) -> bool:
+        return self.transport is not None and not self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        # Not every event loop's is an instance of it.
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         if self.other.transport is None:
-            transport.pause_reading()
+            self.transport.pause_reading()
         elif self.other.transport.is_closing():
-            transport.abort()
+            self.transport.abort()
         else:
-            self.other.transport.resume_reading()
+            self.other.begin()
+
+    def begin(self) -> None:
+        """The other side is there now."""
+        early, self._early = self._early, b""
+        self.other.write(early)
+        self.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         self.relay.spoke_last = self
-        assert self.other.transport is not None
-        self.other.transport.write(data)
+        if self.other.transport is None:
+            # Not every event loop heeds a pause from its first moment on.
+            self._early += data
+            self.pause_reading()
+        else:
+            self.other.write(data)
+
+    def write(self, data: bytes) -> None:
+        if self.is_open:
+            assert self.transport is not None
+            self.transport.write(data)
+
+    def pause_reading(self) -> None:
+        if self.is_open:
+            assert self.transport is not None
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.is_open:
+            assert self.transport is not None
+            self.transport.resume_reading()
 
     def pause_writing(self) -> None:
-        if self.other.transport is not None:
-            self.other.transport.pause_reading()
+        self.other.pause_reading()
 
     def resume_writing(self) -> None:
-        if self.other.transport is not None:
-            self.other.transport.resume_reading()
+        self.other.resume_reading()
 
     def eof_received(self) -> bool:
-        transport = self.other.transport
-        if transport is not None and not transport.is_closing():
-            transport.write_eof()
+        if self.other.is_open:
+            assert self.other.transport is not None
+            self.other.transport.write_eof()
         self.relay.eofs += 1
         if self.relay.eofs == 2:
             self.relay.close()
@@ -86,7 +116,7 @@ class Relay:
         """Takes over both connected sockets. Raises OSError when one is gone already."""
         loop = asyncio.get_running_loop()
         try:
-            await loop.create_connection(lambda: self.backend, sock=backend)
+            await loop.connect_accepted_socket(lambda: self.backend, backend)
             await loop.connect_accepted_socket(lambda: self.client, client)
         except BaseException:
             backend.close() if self.backend.transport is None else self.abort()
