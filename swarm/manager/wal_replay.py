@@ -93,6 +93,7 @@ class Replay:
         hard_state: the last one written.
         last_index, last_term: of the last entry.
         number: of the last record.
+        segment_number: of the last segment's first record.
         end: where the last segment's intact records end, in bytes.
         torn_bytes: how many bytes of a torn record follow.
     """
@@ -113,6 +114,7 @@ class Replay:
         )
         self.hard_state = HardState()
         self.last_index = self.last_term = self.number = self.end = self.torn_bytes = 0
+        self.segment_number = 0
         # The entry before the first of _entries.
         self._base_index = self._base_term = 0
         self._entries: list[Entry] = []
@@ -170,6 +172,7 @@ class Replay:
         for record in scan(segment.path, data, result, last=is_last, way_out=self._way_out):
             if header is None:
                 header = self._take_header(segment, record, is_first=is_first)
+                self.segment_number = record.number
             else:
                 self._take_batch(segment, record)
             self.number = record.number

@@ -215,6 +215,30 @@ def test_segments_below_the_snapshot_are_not_read(opened: Wal, encrypter: Encryp
     wal.close()
 
 
+def test_small_records_fill_a_segment_by_their_number(tmp_path: Path, encrypter: Encrypter) -> None:
+    """A start reads no more than so many records below the snapshot, and full segments take no
+    more of the disk than they hold."""
+    wal, _, _ = Wal.open(tmp_path / "wal", encrypter, segment_bytes=SEGMENT, segment_records=10)
+    for index in range(1, 31):
+        wal.append(None, entries(index, index))
+        wal.sync()
+        if index == 15:
+            wal.close()
+            wal, _, _ = Wal.open(
+                tmp_path / "wal", encrypter, segment_bytes=SEGMENT, segment_records=10
+            )
+    # The first record of each says which segment it is.
+    assert [int(name[17:33], 16) for name in segments(wal)] == [1, 10, 19, 28]
+    *full, last = sorted((tmp_path / "wal").glob("*.wal"))
+    assert all(path.stat().st_size < 10 * 512 for path in full)
+    assert last.stat().st_size == SEGMENT
+    for path in full[:2]:
+        path.write_bytes(b"never opened")
+    wal, _, found = reopen(wal, encrypter, 20, 1)
+    assert [entry.index for entry in found] == list(range(21, 31))
+    wal.close()
+
+
 def test_a_log_that_does_not_reach_the_snapshot_is_refused(
     opened: Wal, encrypter: Encrypter
 ) -> None:
