@@ -5,7 +5,6 @@ the snapshots have threads of their own (`raft_disk`).
 """
 
 import asyncio
-import gc
 import logging
 import secrets
 import time
@@ -27,6 +26,7 @@ from swarm.manager.core import events as ev
 from swarm.manager.core.manager import ManagerCore
 from swarm.manager.core.raft import RaftCorrupt
 from swarm.manager.core.store import Store
+from swarm.manager.garbage import NewRows, leave_alone
 from swarm.manager.raft_disk import RaftDisk
 from swarm.manager.relay import RelayStream
 from swarm.manager.transport import Transport
@@ -70,6 +70,7 @@ class Manager:
         self.core = core
         self.watches = Watches()
         self.loop_lag_s = 0.0
+        self.new_rows = NewRows()
         self._disk = disk
         self._stopped = stopped
         self._fatal = fatal
@@ -99,10 +100,7 @@ class Manager:
         self._transport.set_members([*known_members, *self.store.members()])
         self._ticker = asyncio.create_task(self._tick(), name="raft-tick")
         self.submit(ev.Tick())
-        # What is loaded stays, and rows are no cycles: looking at it again and again would hold
-        # up the loop for longer the more there is.
-        gc.collect()
-        gc.freeze()
+        leave_alone()
 
     async def stop(self) -> None:
         """Without a farewell: see `resign` for handing leadership over first."""
@@ -279,8 +277,7 @@ class Manager:
                 self._resolve(self._reading, token, None)
             case fx.Changed():
                 self.watches.publish(effect)
-                if effect.replaced:
-                    gc.freeze()
+                self.new_rows.came(len(effect.changes))
             case fx.SessionSend(session_id, message):
                 session = self._sessions.get(session_id)
                 if session is not None:

@@ -11,6 +11,7 @@ import logging
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,13 +23,17 @@ from swarm.api.v1.store_pb2 import SnapshotPiece
 from swarm.manager.core.consensus import storage_from
 from swarm.manager.core.effects import Persist, SaveSnapshot
 from swarm.manager.core.raft import MemoryStorage
-from swarm.manager.core.store import Store
+from swarm.manager.core.store import Store, StoreImage
+from swarm.manager.garbage import loading
 from swarm.manager.snapshots import Snapshots, SnapshotWriter
 from swarm.manager.wal import Wal
 from swarm.priority import prefer_this_process
 from swarm.security.encryption import open_encrypter
 
 _T = TypeVar("_T")
+
+# After each piece of a snapshot, which takes half a millisecond: see `save_snapshot`.
+_PAUSE_S = 0.003
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +64,11 @@ class RaftDisk:
     @staticmethod
     def open(folder: Path) -> Opened:
         """Read log and newest snapshot. CorruptFileError, NoSpaceError, FatalDiskError."""
+        with loading():
+            return RaftDisk._open(folder)
+
+    @staticmethod
+    def _open(folder: Path) -> Opened:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         encrypter = open_encrypter(folder)
         snapshots = Snapshots(folder / "snapshots", encrypter)
@@ -77,13 +87,11 @@ class RaftDisk:
         return Opened(RaftDisk(wal, snapshots), storage_from(snapshot, hard_state, entries), store)
 
     @staticmethod
-    def create(folder: Path, conf_state: ConfState, pieces: Sequence[SnapshotPiece]) -> None:
+    def create(folder: Path, conf_state: ConfState, image: StoreImage) -> None:
         """The first manager's beginning: a snapshot at index 1 with the group and its store."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         encrypter = open_encrypter(folder)
-        Snapshots(folder / "snapshots", encrypter).save(
-            1, 1, conf_state, (piece.SerializeToString() for piece in pieces)
-        )
+        Snapshots(folder / "snapshots", encrypter).save(1, 1, conf_state, image.serialised())
         wal, _, _ = Wal.open(folder / "wal", encrypter, snapshot_index=1, snapshot_term=1)
         wal.append(HardState(term=1, commit=1), [])
         wal.sync()
@@ -124,16 +132,18 @@ class RaftDisk:
         self._queue.put(index)
 
     async def save_snapshot(self, effect: SaveSnapshot) -> None:
-        """Serialise slice by slice, so that no other work of this process waits for long."""
+        """Serialised piece by piece, with a pause after each: a thread that computes keeps the
+        interpreter from the loop for milliseconds at a time."""
 
         def write() -> None:
             with self._snapshots.begin(effect.index, effect.term, effect.conf_state) as writer:
-                for piece in effect.image.pieces():
-                    writer.write(piece.SerializeToString())
+                for piece in effect.image.serialised():
+                    writer.write(piece)
+                    time.sleep(_PAUSE_S)
                 writer.commit()
             self._snapshots.prune()
 
-        await asyncio.get_running_loop().run_in_executor(self._snapshot_thread, write)
+        await self.on_snapshot_thread(write)
 
     def read_snapshot(self, index: int) -> Iterator[bytes]:
         with self._snapshots.open_reader(index) as reader:

@@ -77,7 +77,7 @@ def create_cluster(
     conf_state = ConfState(voters=[raft_id])
     # What an init that was cut off left behind is of no cluster.
     shutil.rmtree(folder.raft, ignore_errors=True)
-    RaftDisk.create(folder.raft, conf_state, list(store.snapshot(1, 1, conf_state).pieces()))
+    RaftDisk.create(folder.raft, conf_state, store.snapshot(1, 1, conf_state))
     lifetime_ns = request.certificate_expiry_ns
     certificate = issue_node_certificate(
         root,

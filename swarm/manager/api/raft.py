@@ -62,7 +62,9 @@ class RaftApi(RaftServicer):
                 await on_thread(writer.commit, chunk.checksum)
                 return restoration.finish()
             await on_thread(writer.write, chunk.data)
-            restoration.add(SnapshotPiece.FromString(chunk.data))
+            piece = SnapshotPiece.FromString(chunk.data)
+            restoration.add(piece)
+            self._manager.new_rows.came(len(piece.objects))
         raise InvalidRequest("the snapshot's end is missing", ErrorCode.INVALID)
 
     def _sender(self, context: Context) -> int:
