@@ -55,9 +55,16 @@ class _Worker:
     _outgoing: asyncio.Queue[AgentMessage] = field(default_factory=asyncio.Queue[AgentMessage])
     _incarnation: int = 0
     _revision: int = 0
+    # A call may answer to its cancellation with an error of its own.
+    _stopping: bool = False
+
+    def stop(self) -> None:
+        self._stopping = True
 
     async def run(self) -> None:
         for address in itertools.cycle(self.managers):
+            if self._stopping:
+                return
             try:
                 async with manager_channel(address, self.bundle, CHANNEL_OPTIONS) as channel:
                     await self._session(channel)
@@ -154,6 +161,8 @@ class SimulatedWorkers:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
