@@ -20,7 +20,7 @@ def disk(state_dir: Path, services: Sequence[str], commit: int) -> Path:
     """A manager that wrote an entry for each service, and knows that so much is committed."""
     raft = StateFolder(state_dir).raft
     conf_state = ConfState(voters=[1])
-    RaftDisk.create(raft, conf_state, list(Store().snapshot(1, 1, conf_state).pieces()))
+    RaftDisk.create(raft, conf_state, Store().snapshot(1, 1, conf_state))
     entries = [
         Entry(index=index, term=1, data=_creation(name).SerializeToString())
         for index, name in enumerate(services, 2)
