@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
-from swarm.units import bytes_size, format_cpus, format_duration
+from swarm.units import NS_PER_SECOND, bytes_size, format_cpus, format_duration, human_duration
 
 Json = Mapping[str, Any]
 
 
-def service_text(service: Json) -> str:
+def service_text(service: Json, now_ns: int) -> str:
     spec: Json = service["Spec"]
     task: Json = spec["TaskTemplate"]
     lines = ["", f"ID:\t\t{service['ID']}", f"Name:\t\t{spec['Name']}"]
     if spec["Labels"]:
         lines += ["Labels:", *(f" {_pair(k, v)}" for k, v in sorted(spec["Labels"].items()))]
-    lines += _mode(spec["Mode"]) + _placement(task.get("Placement", {}))
+    lines += _mode(spec["Mode"]) + _update_status(service.get("UpdateStatus"), now_ns)
+    lines += _placement(task.get("Placement", {}))
     lines += _update("UpdateConfig", "Update order:      ", spec.get("UpdateConfig"))
     lines += _update("RollbackConfig", "Rollback order:    ", spec.get("RollbackConfig"))
     lines += _container(task["ContainerSpec"])
@@ -37,6 +39,22 @@ def _mode(mode: Json) -> list[str]:
         return ["Service Mode:\tGlobal"]
     replicas = mode.get("Replicated", {}).get("Replicas")
     return ["Service Mode:\tReplicated", f" Replicas:\t{replicas}"]
+
+
+def _update_status(status: Json | None, now_ns: int) -> list[str]:
+    if status is None:
+        return []
+    lines = ["UpdateStatus:", f" State:\t\t{status['State']}"]
+    if "StartedAt" in status:
+        lines.append(f" Started:\t{_ago(status['StartedAt'], now_ns)}")
+    if status["State"] == "completed" and "CompletedAt" in status:
+        lines.append(f" Completed:\t{_ago(status['CompletedAt'], now_ns)}")
+    return [*lines, f" Message:\t{status['Message']}"]
+
+
+def _ago(moment: str, now_ns: int) -> str:
+    at_ns = int(datetime.fromisoformat(moment).timestamp() * NS_PER_SECOND)
+    return f"{human_duration(max(0, now_ns - at_ns)).lower()} ago"
 
 
 def _placement(placement: Json) -> list[str]:

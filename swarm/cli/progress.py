@@ -46,8 +46,8 @@ class ServiceView:
     """What is known at one moment.
 
     `running` of `total` tasks run (of a job: are complete; then `active` of `active_max` are at
-    work). `message` says why nothing moves, such as "no suitable node (...)". `verify_seconds`:
-    all run, and are watched for so many more seconds.
+    work). `message` says why nothing moves, such as "no suitable node (...)", `rollback_message`
+    why it goes back. `verify_seconds`: all run, and are watched for so many seconds.
     """
 
     running: int
@@ -55,6 +55,7 @@ class ServiceView:
     slots: Sequence[SlotView] = ()
     message: str = ""
     rollback: bool = False
+    rollback_message: str = ""
     job: bool = False
     active: int = 0
     active_max: int = 0
@@ -69,6 +70,8 @@ def render(view: ServiceView, width: int = 80, *, bars: bool = True) -> list[str
         lines += [_slot_line(slot, view.job, bar_length) for slot in view.slots]
     if view.message:
         lines.append(f"pending: {_one_line(view.message)}")
+    if view.rollback_message:
+        lines.append(f"rollback: {_one_line(view.rollback_message)}")
     if view.verify_seconds is not None:
         seconds = view.verify_seconds
         lines.append(f"verify: Waiting {seconds} seconds to verify that tasks are stable...")

@@ -26,10 +26,14 @@ def _verb(name: str, target: str, about: str, *aliases: str) -> LazyCommand:
         _verb("ls", "service_list:ls", "List services", "list"),
         _verb("ps", "service_list:ps", "List the tasks of one or more services"),
         _verb("rm", "service_update:rm", "Remove one or more services", "remove"),
+        _verb(
+            "rollback",
+            "service_update:rollback",
+            "Revert changes to a service's configuration",
+        ),
         _verb("scale", "service_update:scale", "Scale one or multiple replicated services"),
         _verb("update", "service_update:update", "Update a service"),
     ),
-    unsupported=("rollback",),
 )
 def service() -> None:
     pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 import click
@@ -151,7 +152,8 @@ def inspect(session: Session, services: tuple[str, ...], format: str | None, pre
     if not pretty:
         print_inspect(objects, errors, format=format)
         return
-    click.echo("".join(service_text(item) for item in objects), nl=False)
+    now_ns = time.time_ns()
+    click.echo("".join(service_text(item, now_ns) for item in objects), nl=False)
     if errors:
         raise CliError("\n".join(errors))
 

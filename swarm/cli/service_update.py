@@ -1,8 +1,8 @@
-"""`swarmctl service update|scale|rm`: changes of a service that is there."""
+"""`swarmctl service update|rollback|scale|rm`: changes of a service that is there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -45,9 +45,10 @@ _ATTEMPTS = 10
 
 
 def change_service(
-    client: Client, reference: str, change: Callable[[ServiceSpec], ServiceSpec]
+    client: Client, reference: str, change: Callable[[ServiceSpec], ServiceSpec] | None
 ) -> pb.UpdateServiceResponse:
-    """Read the spec, change it, write it; where somebody else came between, once more.
+    """Read the spec, change it, write it; where somebody else came between, once more. Without a
+    `change` the service goes back to its previous spec.
 
     Raises CliError; so may `change`.
     """
@@ -60,7 +61,8 @@ def change_service(
             request_id=new_request_id(),
             service_id=found.service.id,
             version=found.service.meta.version,
-            spec=change(found.spec),
+            spec=None if change is None else change(found.spec),
+            rollback=change is None,
         )
         try:
             return client.ask(lambda stubs: stubs.control.UpdateService, request)
@@ -76,6 +78,7 @@ def _update_only_flags(command: Command) -> Command:
         flag("--image", kind=STRING, about="Service image tag"),
         flag("--args", kind=COMMAND, about="Service command args"),
         docker_bool_option("--force", help="Force update even if no changes require it"),
+        docker_bool_option("--rollback", help="Rollback to previous specification"),
         *_pair("constraint", LIST, LIST, "Add or update a placement constraint", "a constraint"),
         *_pair(
             "container-label",
@@ -161,7 +164,6 @@ def _pair(name: str, added: Any, removed: Any, adds: str, removes: str) -> tuple
         "--generic-resource-rm=value",
         "--network-add=value",
         "--network-rm=value",
-        "--rollback",
         "--secret-add=value",
         "--secret-rm=value",
     ),
@@ -172,6 +174,10 @@ def _pair(name: str, added: Any, removed: Any, adds: str, removes: str) -> tuple
 @click.argument("service")
 @click.pass_obj
 def update(session: Session, service: str, **flags: Any) -> None:
+    if flags["rollback"]:
+        _check_alone(flags)
+        _roll_back(session, service, flags)
+        return
     flags["env_add"] = resolve_env(flags["env_add"], session.environment)
 
     def change(spec: ServiceSpec) -> ServiceSpec:
@@ -190,6 +196,44 @@ def update(session: Session, service: str, **flags: Any) -> None:
         wait_for_service(
             session.client, service_id, service, quiet=flags["quiet"], timeout_s=timeout_s
         )
+
+
+_GO_WITH_ROLLBACK = ("rollback", "detach", "quiet", "wait_timeout")
+
+
+def _check_alone(flags: Mapping[str, Any]) -> None:
+    """Raises CliError."""
+    if any(value for name, value in flags.items() if name not in _GO_WITH_ROLLBACK):
+        raise CliError("other flags may not be combined with --rollback")
+
+
+def _roll_back(session: Session, service: str, flags: Mapping[str, Any]) -> None:
+    answer = change_service(session.client, service, None)
+    for warning in answer.warnings:
+        click.echo(warning, err=True)
+    click.echo(service)
+    if not flags["detach"]:
+        wait_for_service(
+            session.client,
+            answer.service.service.id,
+            service,
+            quiet=flags["quiet"],
+            timeout_s=seconds(flags["wait_timeout"]),
+            asked_back=True,
+        )
+
+
+@click.command(
+    "rollback",
+    cls=DockerCommand,
+    usage="[OPTIONS] SERVICE",
+    help="Revert changes to a service's configuration",
+)
+@waiting_flags
+@click.argument("service")
+@click.pass_obj
+def rollback(session: Session, service: str, **flags: Any) -> None:
+    _roll_back(session, service, flags)
 
 
 @click.command(

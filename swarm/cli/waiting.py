@@ -7,17 +7,26 @@ the state is read anyway, so that a manager that hangs costs two seconds.
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import click
 
 from swarm.api.v1 import control_pb2 as pb
+from swarm.api.v1.service_pb2 import (
+    UPDATE_STATE_PAUSED,
+    UPDATE_STATE_ROLLBACK_COMPLETED,
+    UPDATE_STATE_ROLLBACK_PAUSED,
+    UPDATE_STATE_ROLLBACK_STARTED,
+    UPDATE_STATE_UPDATING,
+    UpdateStatus,
+)
 from swarm.api.v1.store_pb2 import TABLE_SERVICE, TABLE_TASK
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
 from swarm.cli.client import Client, NotFoundError
@@ -28,6 +37,12 @@ from swarm.units import NS_PER_SECOND, format_duration, truncate_id
 
 DEFAULT_TIMEOUT_S = 300.0
 _SILENCE_S = 2.0
+_UNDER_WAY = (UPDATE_STATE_UPDATING, UPDATE_STATE_ROLLBACK_STARTED)
+_BACK = (
+    UPDATE_STATE_ROLLBACK_STARTED,
+    UPDATE_STATE_ROLLBACK_PAUSED,
+    UPDATE_STATE_ROLLBACK_COMPLETED,
+)
 _PAUSE_S = 0.05
 """Between two reads, however many changes there are."""
 
@@ -37,19 +52,22 @@ class Outlook:
     """What a service's tasks amount to.
 
     `failure`: how the last task ended in a slot that does not run, "" where none did.
+    `ended`: why waiting is in vain, as the update was paused or rolled back; "" otherwise.
     """
 
     view: ServiceView
     converged: bool
     failure: str = ""
+    ended: str = ""
 
 
-def outlook(service: pb.ServiceView, tasks: Iterable[Task]) -> Outlook:
-    """Converged: every wanted task runs what the spec says, and no other is wanted. Pure."""
+def outlook(service: pb.ServiceView, tasks: Iterable[Task], *, asked_back: bool = False) -> Outlook:
+    """Converged: every wanted task runs what the spec says, no other is wanted, and an update is
+    over. `asked_back`: it was a rollback that was asked for. Pure."""
     all_tasks = list(tasks)
     wanted = [task for task in all_tasks if task.desired_state <= TASK_STATE_RUNNING]
     is_global = service.spec.HasField("global")
-    of_spec = [task for task in all_tasks if task.revision >= service.service.task_revision]
+    of_spec = [task for task in all_tasks if task.revision == service.service.task_revision]
     current = _one_per_slot(
         [task for task in of_spec if task.desired_state <= TASK_STATE_RUNNING], is_global
     )
@@ -59,10 +77,37 @@ def outlook(service: pb.ServiceView, tasks: Iterable[Task]) -> Outlook:
     message = service.service.pending.message
     if message in (slot.error for slot in slots):
         message = ""
-    view = ServiceView(running=running, total=total, slots=slots, message=message)
-    settled = running == total == len(wanted)
-    converged = settled and not (is_global and not total)
-    return Outlook(view, converged, "" if converged else _last_failure(of_spec, current))
+    update = service.service.update
+    settled = running == total == len(wanted) and not (is_global and not total)
+    view = ServiceView(
+        running=running,
+        total=total,
+        slots=slots,
+        message=message,
+        rollback=update.state in _BACK,
+        rollback_message=update.message if update.state == UPDATE_STATE_ROLLBACK_STARTED else "",
+        verify_seconds=_watch_s(service) if settled and update.state in _UNDER_WAY else None,
+    )
+    converged = settled and update.state not in _UNDER_WAY
+    failure = "" if converged else _last_failure(of_spec, current)
+    return Outlook(view, converged, failure, _ended(update, asked_back=asked_back))
+
+
+def _watch_s(service: pb.ServiceView) -> int:
+    back = service.service.update.state in _BACK
+    config = service.spec.rollback if back else service.spec.update
+    return -(-config.monitor_ns // NS_PER_SECOND)
+
+
+def _ended(update: UpdateStatus, *, asked_back: bool) -> str:
+    """Docker's words for an update that did not come through."""
+    if update.state == UPDATE_STATE_PAUSED:
+        return f"service update paused: {update.message}"
+    if update.state == UPDATE_STATE_ROLLBACK_PAUSED:
+        return f"service rollback paused: {update.message}"
+    if update.state == UPDATE_STATE_ROLLBACK_COMPLETED and not asked_back:
+        return f"service update rolled back: {update.message}"
+    return ""
 
 
 def _last_failure(tasks: Iterable[Task], current: Iterable[Task]) -> str:
@@ -105,11 +150,13 @@ def wait_for_service(
     *,
     quiet: bool = False,
     timeout_s: float | None = None,
+    asked_back: bool = False,
 ) -> None:
     """Show progress until the service has converged.
 
     Ctrl-C ends the waiting, not the work. Without a terminal, or with `timeout_s`, it ends after
-    a while with a CliError; so it does where the service is removed meanwhile.
+    a while with a CliError; so it does where the service is removed meanwhile, and where its
+    update is paused, or rolled back without having been `asked_back`.
     """
     tty = sys.stdout.isatty()
     if timeout_s is None and not tty:
@@ -118,7 +165,8 @@ def wait_for_service(
     progress = ServiceProgress(sys.stdout, tty=tty, quiet=quiet, width=width)
     try:
         with _changes(client, service_id) as bell:
-            _wait(client, service_id, name, progress, bell, timeout_s)
+            read = functools.partial(_read, client, service_id, name, asked_back=asked_back)
+            _wait(read, name, progress, bell, timeout_s)
     except KeyboardInterrupt:
         click.echo("Operation continuing in background.")
         click.echo(f"Use `swarmctl service ps {name}` to check progress.")
@@ -127,8 +175,7 @@ def wait_for_service(
 
 
 def _wait(
-    client: Client,
-    service_id: str,
+    read: Callable[[], Outlook],
     name: str,
     progress: ServiceProgress,
     bell: queue.Queue[None],
@@ -136,8 +183,10 @@ def _wait(
 ) -> None:
     started = time.monotonic()
     while True:
-        seen = _read(client, service_id, name)
+        seen = read()
         progress.update(seen.view)
+        if seen.ended:
+            raise CliError(seen.ended)
         if seen.converged:
             return
         waited = time.monotonic() - started
@@ -151,7 +200,7 @@ def _wait(
                 bell.get_nowait()
 
 
-def _read(client: Client, service_id: str, name: str) -> Outlook:
+def _read(client: Client, service_id: str, name: str, *, asked_back: bool) -> Outlook:
     try:
         answer = client.ask(
             lambda stubs: stubs.control.GetService, pb.GetServiceRequest(reference=service_id)
@@ -161,7 +210,7 @@ def _read(client: Client, service_id: str, name: str) -> Outlook:
     tasks = client.ask(
         lambda stubs: stubs.control.ListTasks, pb.ListTasksRequest(service_ids=[service_id])
     ).tasks
-    return outlook(answer.service, [view.task for view in tasks])
+    return outlook(answer.service, [view.task for view in tasks], asked_back=asked_back)
 
 
 def _gave_up(name: str, seen: Outlook, timeout_s: float) -> str:

@@ -23,6 +23,7 @@ from swarm.api.v1.service_pb2 import (
     ServiceSpec,
     TaskSpec,
     UpdateConfig,
+    UpdateStatus,
 )
 from swarm.api.v1.types_pb2 import (
     PROTOCOL_TCP,
@@ -46,6 +47,7 @@ from swarm.dockerapi.json_values import (
     get_texts,
     meta_to_json,
     refuse,
+    rfc3339_nano,
     without_empty,
 )
 from swarm.dockerapi.words import (
@@ -55,6 +57,7 @@ from swarm.dockerapi.words import (
     PUBLISH_MODE,
     RESTART_CONDITION,
     UPDATE_ORDER,
+    UPDATE_STATE,
 )
 
 
@@ -66,6 +69,8 @@ def service_to_json(view: ServiceView, *, with_status: bool = False) -> Json:
     if view.HasField("previous_spec"):
         shown["PreviousSpec"] = service_spec_to_json(view.previous_spec)
     shown["Endpoint"] = _endpoint_to_json(view)
+    if service.update.state:
+        shown["UpdateStatus"] = _update_status_to_json(service.update)
     if with_status:
         shown["ServiceStatus"] = {
             "RunningTasks": view.running_tasks,
@@ -73,6 +78,15 @@ def service_to_json(view: ServiceView, *, with_status: bool = False) -> Json:
             "CompletedTasks": 0,
         }
     return shown
+
+
+def _update_status_to_json(status: UpdateStatus) -> Json:
+    shown: Json = {"State": UPDATE_STATE.word(status.state)}
+    if status.started_at_ns:
+        shown["StartedAt"] = rfc3339_nano(status.started_at_ns)
+    if status.completed_at_ns:
+        shown["CompletedAt"] = rfc3339_nano(status.completed_at_ns)
+    return shown | {"Message": status.message}
 
 
 def _endpoint_to_json(view: ServiceView) -> Json:

@@ -80,6 +80,17 @@ UPDATE_ORDER = Words(
         service.UPDATE_ORDER_START_FIRST: "start-first",
     },
 )
+UPDATE_STATE = Words(
+    "update state",
+    {
+        service.UPDATE_STATE_UPDATING: "updating",
+        service.UPDATE_STATE_PAUSED: "paused",
+        service.UPDATE_STATE_COMPLETED: "completed",
+        service.UPDATE_STATE_ROLLBACK_STARTED: "rollback_started",
+        service.UPDATE_STATE_ROLLBACK_PAUSED: "rollback_paused",
+        service.UPDATE_STATE_ROLLBACK_COMPLETED: "rollback_completed",
+    },
+)
 ENDPOINT_MODE = Words(
     "endpoint mode", {service.ENDPOINT_MODE_VIP: "vip", service.ENDPOINT_MODE_DNSRR: "dnsrr"}
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from swarm.api.v1.node_pb2 import NODE_ROLE_MANAGER, NODE_STATE_READY
 from swarm.api.v1.service_pb2 import Service, ServiceSpec
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
+from swarm.manager.core.orchestrator.update_status import in_progress, is_paused
 from swarm.manager.core.store import Store, ended
 from swarm.manager.core.store.objects import wanted
 from swarm.simulation.words import short, state
@@ -68,6 +69,8 @@ def _tasks(cluster: Cluster, store: Store) -> str | None:
 
 
 def _service(service: Service, spec: ServiceSpec, store: Store) -> str | None:
+    if in_progress(service):
+        return f"service {service.name} is still being updated: {service.update.message}"
     running: dict[tuple[int, str], Task] = {}
     for task in store.tasks_of_service(service.id):
         if not wanted(task):
@@ -75,7 +78,7 @@ def _service(service: Service, spec: ServiceSpec, store: Store) -> str | None:
         name = f"task {short(task.id)} of {service.name}"
         if task.status.state != TASK_STATE_RUNNING or task.desired_state != TASK_STATE_RUNNING:
             return f"{name} is {state(task.desired_state)}<-{state(task.status.state)}"
-        if task.revision != service.task_revision:
+        if task.revision != service.task_revision and not is_paused(service):
             return f"{name} runs revision {task.revision}, not {service.task_revision}"
         slot = (task.slot, task.node_id if not task.slot else "")
         if slot in running:

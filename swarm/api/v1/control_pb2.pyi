@@ -110,9 +110,15 @@ class ServiceView(_message.Message):
     PREVIOUS_SPEC_FIELD_NUMBER: _builtins.int
     RUNNING_TASKS_FIELD_NUMBER: _builtins.int
     DESIRED_TASKS_FIELD_NUMBER: _builtins.int
+    COMPLETED_TASKS_FIELD_NUMBER: _builtins.int
+    SPEC_CREATED_AT_NS_FIELD_NUMBER: _builtins.int
     running_tasks: _builtins.int
     desired_tasks: _builtins.int
     """Replicas, or nodes eligible for a global service."""
+    completed_tasks: _builtins.int
+    """Of a job's current iteration; 0 of services."""
+    spec_created_at_ns: _builtins.int
+    """When the current spec was written: a job's last execution."""
     @_builtins.property
     def service(self) -> _service_pb2.Service: ...
     @_builtins.property
@@ -129,10 +135,12 @@ class ServiceView(_message.Message):
         previous_spec: _service_pb2.ServiceSpec | None = ...,
         running_tasks: _builtins.int = ...,
         desired_tasks: _builtins.int = ...,
+        completed_tasks: _builtins.int = ...,
+        spec_created_at_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["previous_spec", b"previous_spec", "service", b"service", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_tasks", b"desired_tasks", "previous_spec", b"previous_spec", "running_tasks", b"running_tasks", "service", b"service", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_tasks", b"completed_tasks", "desired_tasks", b"desired_tasks", "previous_spec", b"previous_spec", "running_tasks", b"running_tasks", "service", b"service", "spec", b"spec", "spec_created_at_ns", b"spec_created_at_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -687,10 +695,13 @@ class UpdateServiceRequest(_message.Message):
     SERVICE_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    ROLLBACK_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     service_id: _builtins.str
     version: _builtins.int
     """Version.Index the spec was read at: refused if somebody changed it meanwhile."""
+    rollback: _builtins.bool
+    """Go back to the previous spec, whatever `spec` is."""
     @_builtins.property
     def spec(self) -> _service_pb2.ServiceSpec: ...
     def __init__(
@@ -700,10 +711,11 @@ class UpdateServiceRequest(_message.Message):
         service_id: _builtins.str = ...,
         version: _builtins.int = ...,
         spec: _service_pb2.ServiceSpec | None = ...,
+        rollback: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "service_id", b"service_id", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "rollback", b"rollback", "service_id", b"service_id", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -103,6 +103,31 @@ ENDPOINT_MODE_VIP: EndpointMode.ValueType  # 0
 ENDPOINT_MODE_DNSRR: EndpointMode.ValueType  # 1
 Global___EndpointMode: _TypeAlias = EndpointMode  # noqa: Y015
 
+class _UpdateState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UpdateStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UpdateState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UPDATE_STATE_NONE: _UpdateState.ValueType  # 0
+    UPDATE_STATE_UPDATING: _UpdateState.ValueType  # 1
+    UPDATE_STATE_PAUSED: _UpdateState.ValueType  # 2
+    UPDATE_STATE_COMPLETED: _UpdateState.ValueType  # 3
+    UPDATE_STATE_ROLLBACK_STARTED: _UpdateState.ValueType  # 4
+    UPDATE_STATE_ROLLBACK_PAUSED: _UpdateState.ValueType  # 5
+    UPDATE_STATE_ROLLBACK_COMPLETED: _UpdateState.ValueType  # 6
+
+class UpdateState(_UpdateState, metaclass=_UpdateStateEnumTypeWrapper): ...
+
+UPDATE_STATE_NONE: UpdateState.ValueType  # 0
+UPDATE_STATE_UPDATING: UpdateState.ValueType  # 1
+UPDATE_STATE_PAUSED: UpdateState.ValueType  # 2
+UPDATE_STATE_COMPLETED: UpdateState.ValueType  # 3
+UPDATE_STATE_ROLLBACK_STARTED: UpdateState.ValueType  # 4
+UPDATE_STATE_ROLLBACK_PAUSED: UpdateState.ValueType  # 5
+UPDATE_STATE_ROLLBACK_COMPLETED: UpdateState.ValueType  # 6
+Global___UpdateState: _TypeAlias = UpdateState  # noqa: Y015
+
 @_typing.final
 class Mount(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -904,6 +929,46 @@ class PendingReason(_message.Message):
 Global___PendingReason: _TypeAlias = PendingReason  # noqa: Y015
 
 @_typing.final
+class UpdateStatus(_message.Message):
+    """How far a rolling update or a rollback is. A user's update clears it; the brain sets it with the
+    first slot that runs another revision.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    STARTED_AT_NS_FIELD_NUMBER: _builtins.int
+    COMPLETED_AT_NS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    state: Global___UpdateState.ValueType
+    started_at_ns: _builtins.int
+    completed_at_ns: _builtins.int
+    message: _builtins.str
+    slots: _builtins.int
+    """Slots that ran another revision when it began: what max_failure_ratio is a ratio of."""
+    failures: _builtins.int
+    """Tasks that the update made and that ended before they were monitored long enough."""
+    def __init__(
+        self,
+        *,
+        state: Global___UpdateState.ValueType = ...,
+        started_at_ns: _builtins.int = ...,
+        completed_at_ns: _builtins.int = ...,
+        message: _builtins.str = ...,
+        slots: _builtins.int = ...,
+        failures: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_at_ns", b"completed_at_ns", "failures", b"failures", "message", b"message", "slots", b"slots", "started_at_ns", b"started_at_ns", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateStatus: _TypeAlias = UpdateStatus  # noqa: Y015
+
+@_typing.final
 class Service(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -915,6 +980,7 @@ class Service(_message.Message):
     PREVIOUS_REVISION_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     """Unique among services."""
@@ -936,6 +1002,10 @@ class Service(_message.Message):
 
     @_builtins.property
     def pending(self) -> Global___PendingReason: ...
+    @_builtins.property
+    def update(self) -> Global___UpdateStatus:
+        """Absent until an update has something to do."""
+
     def __init__(
         self,
         *,
@@ -947,10 +1017,11 @@ class Service(_message.Message):
         previous_revision: _builtins.int = ...,
         ports: _abc.Iterable[_types_pb2.PortConfig] | None = ...,
         pending: Global___PendingReason | None = ...,
+        update: Global___UpdateStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "pending", b"pending"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "pending", b"pending", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "meta", b"meta", "name", b"name", "pending", b"pending", "ports", b"ports", "previous_revision", b"previous_revision", "revision", b"revision", "task_revision", b"task_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "meta", b"meta", "name", b"name", "pending", b"pending", "ports", b"ports", "previous_revision", b"previous_revision", "revision", b"revision", "task_revision", b"task_revision", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

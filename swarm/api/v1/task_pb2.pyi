@@ -175,6 +175,8 @@ class Task(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     START_AFTER_NS_FIELD_NUMBER: _builtins.int
     RESTARTS_AT_NS_FIELD_NUMBER: _builtins.int
+    BY_UPDATE_FIELD_NUMBER: _builtins.int
+    RUNNING_AT_NS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     service_id: _builtins.str
     service_name: _builtins.str
@@ -189,6 +191,12 @@ class Task(_message.Message):
     """Written by managers only: READY, RUNNING, SHUTDOWN or REMOVE."""
     start_after_ns: _builtins.int
     """While desired_state is READY: when it becomes RUNNING (a restart's delay)."""
+    by_update: _builtins.bool
+    """An update made it, in place of a task of another revision: its early end is the update's
+    failure. Restarts of it are not.
+    """
+    running_at_ns: _builtins.int
+    """By the leader's clock: when the entry that says RUNNING was proposed. 0 until then."""
     @_builtins.property
     def meta(self) -> _types_pb2.Meta: ...
     @_builtins.property
@@ -215,10 +223,12 @@ class Task(_message.Message):
         status: Global___TaskStatus | None = ...,
         start_after_ns: _builtins.int = ...,
         restarts_at_ns: _abc.Iterable[_builtins.int] | None = ...,
+        by_update: _builtins.bool = ...,
+        running_at_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["desired_state", b"desired_state", "id", b"id", "meta", b"meta", "node_id", b"node_id", "restarts_at_ns", b"restarts_at_ns", "revision", b"revision", "service_id", b"service_id", "service_name", b"service_name", "slot", b"slot", "start_after_ns", b"start_after_ns", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_update", b"by_update", "desired_state", b"desired_state", "id", b"id", "meta", b"meta", "node_id", b"node_id", "restarts_at_ns", b"restarts_at_ns", "revision", b"revision", "running_at_ns", b"running_at_ns", "service_id", b"service_id", "service_name", b"service_name", "slot", b"slot", "start_after_ns", b"start_after_ns", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

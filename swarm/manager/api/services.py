@@ -60,14 +60,10 @@ class ServiceMethods(ControlRequests):
 
     async def _update(self, request: pb.UpdateServiceRequest, who: str) -> pb.UpdateServiceResponse:
         def build() -> Transaction:
-            return service.update(
-                self.manager.store,
-                request.service_id,
-                request.version,
-                request.spec,
-                time.time_ns(),
-                who,
-            )
+            store, key, version = self.manager.store, request.service_id, request.version
+            if request.rollback:
+                return service.rollback(store, key, version, time.time_ns(), who)
+            return service.update(store, key, version, request.spec, time.time_ns(), who)
 
         await self.commit(request.request_id, build)
         return pb.UpdateServiceResponse(service=self._view(request.service_id))

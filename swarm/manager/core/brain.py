@@ -253,7 +253,7 @@ class Brain:
     def _service_changed(self, old: Service | None, new: Service | None, view: View) -> None:
         service_id = (new or old or Service()).id
         self._note_service(service_id, view)
-        if old is None or new is None or old.revision != new.revision:
+        if old is None or new is None or old.revision != new.revision or _goes_on(old, new):
             self._agenda.add_service(service_id)
             self._prune[service_id] = None
             self._scheduler.reason_changed(service_id)
@@ -320,6 +320,7 @@ class Brain:
                 self._members_at = float("-inf")
             elif isinstance(row, Service):
                 self._scheduler.reason_changed(row.id)
+                self._agenda.add_service(row.id)
             else:
                 self._prune[row.service_id] = None
 
@@ -390,11 +391,17 @@ class Brain:
         """In flight, only `settled` brings more to do."""
         if self._in_flight:
             return None
-        news = self.liveness.has_news or self._node_rows.has_news
+        news = self.liveness.has_news or self._node_rows.has_news or self._rollouts.has_news
         if news or self._agenda.has_work or self._scheduler.has_work:
             return now
-        at_ns = [at for at in (self._agenda.next_timer_ns(),) if at is not None]
+        timers = (self._agenda.next_timer_ns(), self._rollouts.next_timer_ns())
+        at_ns = [at for at in timers if at is not None]
         at_ns += self._orphans_at.values()
         times = [now + (at - now_ns) / 1e9 for at in at_ns]
         times += [at for at in (self.liveness.next_deadline(), self._members_at) if at is not None]
         return max(now, min(times)) if times else None
+
+
+def _goes_on(old: Service, new: Service) -> bool:
+    """A user's update with nothing new in it: one that was paused goes on."""
+    return old.HasField("update") and not new.HasField("update")

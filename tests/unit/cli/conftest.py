@@ -32,6 +32,7 @@ class Cluster:
     """What the managers agreed on. `place` is the brain: what becomes of a service's tasks."""
 
     nodes: dict[str, control_pb2.NodeView] = field(default_factory=dict)
+    previous: dict[str, service_pb2.ServiceSpec] = field(default_factory=dict)
     services: dict[str, service_pb2.Service] = field(default_factory=dict)
     specs: dict[str, service_pb2.ServiceSpec] = field(default_factory=dict)
     tasks: dict[str, task_pb2.Task] = field(default_factory=dict)
@@ -311,6 +312,9 @@ class Manager(ControlServicer, DaemonServicer):
             context.abort(CODES.ABORTED, "update out of sequence")
 
         def act() -> control_pb2.UpdateServiceResponse:
+            if request.rollback:
+                request.spec.CopyFrom(self.cluster.previous[service.id])
+            self.cluster.previous[service.id] = self.cluster.specs[service.id]
             if self.cluster.specs[service.id].task != request.spec.task:
                 service.task_revision = service.revision + 1
             service.revision += 1

@@ -342,14 +342,6 @@ def test_rm(manager, cluster, swarmctl) -> None:
     assert not cluster.services
 
 
-def test_rollback_is_not_there_yet(swarmctl) -> None:
-    result = swarmctl("service", "rollback", "web")
-    assert (result.code, result.err) == (
-        125,
-        "'swarmctl service rollback' is not supported yet\n",
-    )
-
-
 def lines_of(cluster, *texts: str) -> list[LogLine]:
     task = next(iter(cluster.tasks.values()))
     return [
@@ -403,3 +395,46 @@ def test_logs_that_can_not_be_had(manager, cluster, swarmctl, words, message) ->
     cluster.create(spec())
     result = swarmctl("service", "logs", *words)
     assert (result.code, result.err) == (1, f"{message}\n")
+
+
+@pytest.mark.parametrize("words", [("rollback",), ("update", "--rollback")])
+def test_rollback_goes_back_to_the_previous_spec(manager, cluster, swarmctl, words) -> None:
+    created = cluster.create(spec())
+    swarmctl("service", "update", "--image", "nginx:2", "web")
+    result = swarmctl("service", *words, "web")
+    assert result.code == 0, result
+    assert result.out.splitlines()[0] == "web"
+    assert result.out.endswith("verify: Service web converged\n")
+    assert cluster.specs[created.id].task.container.image == "nginx:1@sha256:abc"
+
+
+def test_rollback_stands_alone(manager, cluster, swarmctl) -> None:
+    cluster.create(spec())
+    result = swarmctl("service", "update", "--rollback", "--image", "nginx:2", "web")
+    assert (result.code, result.err) == (1, "other flags may not be combined with --rollback\n")
+
+
+def test_an_update_that_is_paused_ends_the_waiting(manager, cluster, swarmctl) -> None:
+    created = cluster.create(spec())
+    created.update.state = 2
+    created.update.message = "update paused due to failure or early termination of task t"
+    result = swarmctl("service", "update", "--image", "nginx:2", "web")
+    assert result.code == 1
+    assert result.err == f"service update paused: {created.update.message}\n"
+
+
+def test_inspect_shows_how_far_an_update_is(manager, cluster, swarmctl) -> None:
+    created = cluster.create(spec())
+    created.update.state, created.update.message = 3, "update completed"
+    created.update.started_at_ns = 1_700_000_000_000_000_000
+    created.update.completed_at_ns = 1_700_000_001_000_000_000
+    (shown,) = json.loads(swarmctl("service", "inspect", "web").out)
+    assert shown["UpdateStatus"] == {
+        "State": "completed",
+        "StartedAt": "2023-11-14T22:13:20Z",
+        "CompletedAt": "2023-11-14T22:13:21Z",
+        "Message": "update completed",
+    }
+    pretty = swarmctl("service", "inspect", "--pretty", "web").out
+    assert "UpdateStatus:\n State:\t\tcompleted\n Started:\t" in pretty
+    assert " ago\n Message:\tupdate completed\n" in pretty

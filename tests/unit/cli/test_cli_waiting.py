@@ -168,3 +168,40 @@ def test_ctrl_c_ends_the_waiting_and_says_that_the_work_goes_on(
         "Operation continuing in background.\n"
         f"Use `swarmctl service ps {service_id}` to check progress.\n"
     )
+
+
+def updating(state: int, message: str = "why", **config: int) -> pb.ServiceView:
+    made = view(1, revision=2)
+    made.service.update.state = state  # type: ignore[assignment]
+    made.service.update.message = message
+    made.spec.update.monitor_ns = 5_000_000_000
+    made.spec.rollback.monitor_ns = 7_000_000_000
+    return made
+
+
+def test_an_update_that_is_watched_has_not_converged() -> None:
+    seen = outlook(updating(service_pb2.UPDATE_STATE_UPDATING), [task(1, revision=2)])
+    assert (seen.converged, seen.view.verify_seconds, seen.ended) == (False, 5, "")
+    seen = outlook(updating(service_pb2.UPDATE_STATE_COMPLETED), [task(1, revision=2)])
+    assert (seen.converged, seen.view.verify_seconds, seen.ended) == (True, None, "")
+
+
+@pytest.mark.parametrize(
+    ("state", "asked_back", "ended"),
+    [
+        (service_pb2.UPDATE_STATE_PAUSED, False, "service update paused: why"),
+        (service_pb2.UPDATE_STATE_ROLLBACK_PAUSED, True, "service rollback paused: why"),
+        (service_pb2.UPDATE_STATE_ROLLBACK_COMPLETED, False, "service update rolled back: why"),
+        (service_pb2.UPDATE_STATE_ROLLBACK_COMPLETED, True, ""),
+        (service_pb2.UPDATE_STATE_ROLLBACK_STARTED, False, ""),
+    ],
+)
+def test_waiting_ends_where_an_update_does_not_come_through(state, asked_back, ended) -> None:
+    assert outlook(updating(state), [task(1, revision=2)], asked_back=asked_back).ended == ended
+
+
+def test_a_rollback_says_why() -> None:
+    seen = outlook(updating(service_pb2.UPDATE_STATE_ROLLBACK_STARTED), [task(1, revision=3)])
+    assert seen.view.rollback
+    assert seen.view.rollback_message == "why"
+    assert seen.view.running == 0, "tasks of the spec that failed do not count"

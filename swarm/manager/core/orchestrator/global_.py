@@ -11,6 +11,7 @@ from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator import restart
 from swarm.manager.core.orchestrator import slot as slots
 from swarm.manager.core.orchestrator.agenda import Intent
+from swarm.manager.core.orchestrator.update_status import config_of
 from swarm.manager.core.orchestrator.work import Work
 from swarm.manager.core.store import SlotKey, ended
 from swarm.manager.core.store.objects import wanted
@@ -69,16 +70,17 @@ def _settle_up(
     node: Node,
     tasks: Sequence[Task],
 ) -> None:
+    config = config_of(service, spec)
     current = slots.newest_wanted(tasks)
     if current is not None:
-        slots.settle_older(work, spec, current, tasks)
+        slots.settle_older(work, config, current, tasks)
     standing = slots.standing_task(work, tasks)
     if standing is None:
         if nodes.takes_tasks(node):
             slots.replace(work, service, key, tasks[-1] if tasks else None)
     elif _is_due(service, standing, node, intent):
-        start_first = spec.update.order == UPDATE_ORDER_START_FIRST and wanted(standing)
-        slots.update(work, service, spec, key, standing, start_first=start_first)
+        start_first = config.order == UPDATE_ORDER_START_FIRST and wanted(standing)
+        slots.update(work, service, config, key, standing, start_first=start_first)
     elif current is not None:
         if not ended(current):
             slots.promote(work, key, current)

@@ -9,6 +9,8 @@ from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
 from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator import slot as slots
 from swarm.manager.core.orchestrator.agenda import Intent
+from swarm.manager.core.orchestrator.update import in_flux_until_ns
+from swarm.manager.core.orchestrator.update_status import config_of, in_progress
 from swarm.manager.core.orchestrator.work import Work
 from swarm.manager.core.store import SlotKey, ended
 from swarm.manager.core.store.objects import wanted
@@ -27,7 +29,7 @@ def plan(work: Work, service: Service, spec: ServiceSpec) -> dict[SlotKey, Inten
             intents[number] = Intent.REMOVE
             continue
         standing[number] = task
-        if not _is_settled(service, task, tasks):
+        if not _is_settled(service, task, tasks) or _is_in_flux(work, service, spec, task):
             intents[number] = Intent.CHECK
     surplus = len(standing) - spec.replicated.replicas
     if surplus > 0:
@@ -49,17 +51,18 @@ def settle(
     if intent is Intent.REMOVE:
         slots.empty(work, tasks)
         return
+    config = config_of(service, spec)
     slots.settle_unwanted(work, tasks)
     current = slots.newest_wanted(tasks)
     if current is not None:
-        slots.settle_older(work, spec, current, tasks)
+        slots.settle_older(work, config, current, tasks)
     standing = slots.standing_task(work, tasks)
     if standing is None:
         if intent is Intent.CREATE:
             slots.replace(work, service, key, None)
     elif intent is Intent.UPDATE and standing.revision != service.task_revision:
-        start_first = spec.update.order == UPDATE_ORDER_START_FIRST and _runs(work, standing)
-        slots.update(work, service, spec, key, standing, start_first=start_first)
+        start_first = config.order == UPDATE_ORDER_START_FIRST and _runs(work, standing)
+        slots.update(work, service, config, key, standing, start_first=start_first)
     elif current is not None:
         _settle_current(work, service, key, current)
 
@@ -71,6 +74,14 @@ def _is_settled(service: Service, standing: Task, tasks: Sequence[Task]) -> bool
         and standing.desired_state == TASK_STATE_RUNNING
         and (len(tasks) == 1 or sum(wanted(task) for task in tasks) == 1)
     )
+
+
+def _is_in_flux(work: Work, service: Service, spec: ServiceSpec, standing: Task) -> bool:
+    """Does the update that made the task still wait in its slot?"""
+    if not standing.by_update or not in_progress(service):
+        return False
+    until_ns = in_flux_until_ns(standing, config_of(service, spec))
+    return until_ns is None or work.now_ns < until_ns
 
 
 def _settle_current(work: Work, service: Service, key: SlotKey, current: Task) -> None:

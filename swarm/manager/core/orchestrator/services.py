@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swarm.api.v1.service_pb2 import Service, ServiceSpec
-from swarm.manager.core.orchestrator import global_, replicated
+from swarm.manager.core.orchestrator import global_, replicated, update_status
 from swarm.manager.core.orchestrator import slot as slots
 from swarm.manager.core.orchestrator.agenda import Intent
 from swarm.manager.core.orchestrator.reaper import reap_slot
@@ -22,6 +22,8 @@ def plan_service(work: Work, rollouts: Rollouts, service_id: str) -> None:
     else:
         spec = work.draft.spec(service_id, service.revision)
         intents = _plan(work, service, spec) if spec is not None else {}
+        if update_status.in_progress(service):
+            rollouts.look_at(service_id)
     work.agenda.plan_anew(service_id, intents)
 
 
@@ -40,6 +42,8 @@ def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) ->
     spec = work.draft.spec(service.id, service.revision)
     if spec is None:
         return
+    if intent is Intent.UPDATE and update_status.is_paused(service):
+        intent = Intent.CHECK
     before = work.changes
     with work.draft.group(key, [guard(service)]):
         if spec.WhichOneof("mode") == "replicated":
@@ -49,7 +53,11 @@ def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) ->
         if work.changes != before:
             tasks = slots.tasks_of(work, key)
         reap_slot(work, tasks, spec.task.restart.max_attempts)
-    rollouts.note(key, progress_of(work, service, spec, key, tasks))
+    now = work.draft.service(service.id)
+    if now is not None and now.revision != service.revision:
+        rollouts.hold(service.id)
+    else:
+        rollouts.note(key, progress_of(work, service, spec, key, tasks))
 
 
 def is_global(spec: ServiceSpec | None) -> bool:

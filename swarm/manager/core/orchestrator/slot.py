@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swarm.api.v1.service_pb2 import UPDATE_ORDER_START_FIRST, Service, ServiceSpec
+from swarm.api.v1.service_pb2 import UPDATE_ORDER_START_FIRST, Service, UpdateConfig
 from swarm.api.v1.task_pb2 import (
     TASK_STATE_ASSIGNED,
     TASK_STATE_READY,
@@ -15,6 +15,7 @@ from swarm.api.v1.task_pb2 import (
 )
 from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator import restart
+from swarm.manager.core.orchestrator.update_status import judge_end
 from swarm.manager.core.orchestrator.work import Work
 from swarm.manager.core.store import SlotKey, ended
 from swarm.manager.core.store.objects import wanted
@@ -84,11 +85,11 @@ def settle_unwanted(work: Work, tasks: Sequence[Task]) -> None:
             work.orphan(task, TASK_STATE_SHUTDOWN)
 
 
-def settle_older(work: Work, spec: ServiceSpec, current: Task, tasks: Sequence[Task]) -> None:
+def settle_older(work: Work, config: UpdateConfig, current: Task, tasks: Sequence[Task]) -> None:
     """Wanted tasks beside the newest: stopped, but for the one that a start-first update still
     needs. More would hold what the newest is waiting for."""
     older = [task for task in tasks if wanted(task) and task.id != current.id]
-    covering = [task for task in older if _covers(work, spec, task, current)]
+    covering = [task for task in older if _covers(work, config, task, current)]
     running = [task for task in covering if task.status.state == TASK_STATE_RUNNING]
     kept = (running or covering)[-1:]
     for task in older:
@@ -97,23 +98,32 @@ def settle_older(work: Work, spec: ServiceSpec, current: Task, tasks: Sequence[T
 
 
 def replace(
-    work: Work, service: Service, key: SlotKey, old: Task | None, *, start_first: bool = False
+    work: Work,
+    service: Service,
+    key: SlotKey,
+    old: Task | None,
+    *,
+    by_update: bool = False,
+    start_first: bool = False,
 ) -> None:
-    """A new task at once, because of the cluster's wish: counts as no restart."""
+    """A new task at once, because of the cluster's wish: counts as no restart, and where an update
+    made the old one and does not know yet whether it runs, the new one takes its part."""
     carried: list[int] = []
     if old is not None:
         if old.revision == service.task_revision:
             carried = list(old.restarts_at_ns)
+            by_update = by_update or (old.by_update and old.status.state < TASK_STATE_RUNNING)
         if wanted(old) and not start_first:
             stop(work, old)
     ready = start_first or may_start(work, tasks_of(work, key))
-    work.create(service, key, TASK_STATE_RUNNING if ready else TASK_STATE_READY, 0, carried)
+    state = TASK_STATE_RUNNING if ready else TASK_STATE_READY
+    work.create(service, key, state, 0, carried, by_update)
 
 
 def update(
     work: Work,
     service: Service,
-    spec: ServiceSpec,
+    config: UpdateConfig,
     key: SlotKey,
     standing: Task,
     *,
@@ -124,9 +134,9 @@ def update(
     tasks = tasks_of(work, key)
     kept = next((t for t in reversed(tasks) if _is_of(service, t) and not ended(t)), None)
     if kept is None:
-        replace(work, service, key, standing, start_first=start_first)
+        replace(work, service, key, standing, by_update=True, start_first=start_first)
         tasks = tasks_of(work, key)
-        settle_older(work, spec, tasks[-1], tasks)
+        settle_older(work, config, tasks[-1], tasks)
         return
     for task in tasks:
         if wanted(task) and task.id != kept.id:
@@ -148,6 +158,7 @@ def follow_ended(work: Work, service: Service, key: SlotKey, old: Task) -> None:
         work.agenda.wake_at(key, old.start_after_ns)
         return
     stop(work, old)
+    judge_end(work, old)
     if not restart.should_restart(old, policy):
         return
     same = old.revision == service.task_revision
@@ -193,10 +204,10 @@ def may_start(work: Work, tasks: Sequence[Task]) -> bool:
     )
 
 
-def _covers(work: Work, spec: ServiceSpec, old: Task, current: Task) -> bool:
+def _covers(work: Work, config: UpdateConfig, old: Task, current: Task) -> bool:
     """Does `old` stand in for `current`, which has not started yet?"""
     return (
-        spec.update.order == UPDATE_ORDER_START_FIRST
+        config.order == UPDATE_ORDER_START_FIRST
         and old.revision != current.revision
         and not ended(old)
         and not never_ran(old)

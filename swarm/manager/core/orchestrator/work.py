@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swarm.api.v1.node_pb2 import Node
-from swarm.api.v1.service_pb2 import RestartPolicy, Service
+from swarm.api.v1.service_pb2 import RestartPolicy, Service, ServiceRevision
 from swarm.api.v1.store_pb2 import TABLE_TASK
 from swarm.api.v1.task_pb2 import (
     TASK_STATE_ORPHANED,
@@ -25,7 +25,7 @@ ORPHANED_MESSAGE = "its node is gone"
 
 @dataclass(slots=True)
 class Work:
-    """Every write of a task goes through here, so that the scheduler counts it at once."""
+    """Every write goes through here, so that the scheduler counts it at once."""
 
     draft: Draft
     scheduler: Scheduler
@@ -42,6 +42,7 @@ class Work:
         desired: TaskState.ValueType,
         start_after_ns: int,
         restarts_at_ns: list[int],
+        by_update: bool = False,
     ) -> Task:
         """A task of the service's newest task revision, without a node as yet.
 
@@ -61,6 +62,7 @@ class Work:
             status=status,
             start_after_ns=start_after_ns,
             restarts_at_ns=restarts_at_ns,
+            by_update=by_update,
         )
         self.changes += 1
         self.draft.create(task)
@@ -89,6 +91,16 @@ class Work:
         self.changes += 1
         self.draft.delete(TABLE_TASK, task.id)
         self.scheduler.task_removed(task)
+
+    def replace_service(self, service: Service) -> None:
+        """Its row says something else. Tasks of it in this pass are guarded as before."""
+        self.changes += 1
+        self.draft.replace(service)
+
+    def create_revision(self, row: ServiceRevision) -> None:
+        """A spec of the brain's own making."""
+        self.changes += 1
+        self.draft.create(row)
 
     def restart_policy(self, task: Task) -> RestartPolicy:
         """Of the revision that the task runs."""

@@ -7,7 +7,12 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from swarm.api.v1.service_pb2 import Service, ServiceSpec
+from swarm.api.v1.service_pb2 import (
+    UPDATE_STATE_ROLLBACK_STARTED,
+    UPDATE_STATE_UPDATING,
+    Service,
+    ServiceSpec,
+)
 from swarm.api.v1.task_pb2 import TASK_STATE_REMOVE, Task
 from swarm.manager.core.store.objects import SlotKey, slot_key, wanted
 
@@ -109,6 +114,8 @@ def _add(counts: dict[_Key, int], key: _Key, sign: int) -> None:
 
 def _is_settled(service: Service, spec: ServiceSpec, tally: Tally) -> bool:
     if spec.WhichOneof("mode") != "replicated":
+        return False
+    if service.update.state in (UPDATE_STATE_UPDATING, UPDATE_STATE_ROLLBACK_STARTED):
         return False
     return (
         tally.wanted == len(tally.slots) == spec.replicated.replicas

@@ -37,7 +37,7 @@ from swarm.api.v1.store_pb2 import (
     Verdict,
     VerdictCode,
 )
-from swarm.api.v1.task_pb2 import Task, TaskStatus
+from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task, TaskStatus
 from swarm.manager.core.store.changes import Applied, StoreChange
 from swarm.manager.core.store.objects import (
     TABLES,
@@ -239,6 +239,8 @@ class Store(Tables):
         new = Task()
         new.CopyFrom(old)
         new.status.CopyFrom(change.status)
+        if new.status.state == TASK_STATE_RUNNING and not new.running_at_ns:
+            new.running_at_ns = at_ns
         self._put(TABLE_TASK, old, new, revision, at_ns, done)
 
     def _put(

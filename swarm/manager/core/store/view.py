@@ -90,9 +90,9 @@ class View(Protocol):
     def unsettled_services(self) -> Collection[str]:
         """Ids of services whose tasks may not be what their spec wants.
 
-        Replicated ones with another number of wanted slots, a slot wanted twice, or a task of
-        another revision; all global ones, as they depend on nodes; those that are gone while
-        a task of theirs is not yet to be removed.
+        Replicated ones with another number of wanted slots, a slot wanted twice, a task of another
+        revision, or an update that has not come to its end; all global ones, as they depend on
+        nodes; those that are gone while a task of theirs is not yet to be removed.
         """
         ...
 

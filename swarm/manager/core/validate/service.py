@@ -1,10 +1,16 @@
-"""Create, update, remove a service: requests to transactions."""
+"""Create, update, roll back, remove a service: requests to transactions."""
 
-from swarm.api.v1.service_pb2 import Service, ServiceRevision, ServiceSpec
+from swarm.api.v1.service_pb2 import (
+    UPDATE_STATE_ROLLBACK_STARTED,
+    Service,
+    ServiceRevision,
+    ServiceSpec,
+    UpdateStatus,
+)
 from swarm.api.v1.store_pb2 import TABLE_SERVICE, Change, Deletion, Object, Transaction
-from swarm.api.v1.types_pb2 import PUBLISH_MODE_INGRESS
-from swarm.manager.core.allocator import ports
-from swarm.manager.core.store import Ids, View, revision_id
+from swarm.manager.core.allocator.ports import PortUnavailable
+from swarm.manager.core.allocator.revision import next_revision, republished, revision_row
+from swarm.manager.core.store import Ids, View
 from swarm.manager.core.store.service_index import name_taken
 from swarm.manager.core.validate import service_spec
 from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest
@@ -22,12 +28,15 @@ def create(view: View, spec: ServiceSpec, ids: Ids, now_ns: int, who: str) -> Tr
     if view.service_by_name(name) is not None:
         raise InvalidRequest(name_taken(name), ErrorCode.ALREADY_EXISTS)
     service = Service(id=ids.new(), name=name, revision=1, task_revision=1)
-    _publish(view, service, spec, None)
+    try:
+        service = republished(view, service, spec)
+    except PortUnavailable as error:
+        raise InvalidRequest(str(error), ErrorCode.FAILED_PRECONDITION) from None
     return Transaction(
         who=who,
         changes=[
             Change(create=Object(service=service)),
-            Change(create=Object(service_revision=_revision_row(service.id, 1, spec, who))),
+            Change(create=Object(service_revision=revision_row(service.id, 1, spec, who))),
         ],
     )
 
@@ -48,20 +57,42 @@ def update(
     old_spec = view.spec(service_id, current.revision)
     assert old_spec is not None, "a service's current revision is never pruned"
     _check_unchangeable(old_spec, spec)
-    service = Service()
-    service.CopyFrom(current)
-    _publish(view, service, spec, current)
-    changes = [Change(replace=Object(service=service), expected_version=current.meta.version)]
-    if spec != old_spec:
-        number = max(view.revisions_of_service(service_id)) + 1
-        service.previous_revision = current.revision
-        service.revision = number
-        service.task_revision = task_revision(view, service_id, spec) or number
-        changes = [
-            Change(replace=Object(service=service), expected_version=current.meta.version),
-            Change(create=Object(service_revision=_revision_row(service_id, number, spec, who))),
-        ]
-    return Transaction(who=who, changes=changes)
+    try:
+        if spec != old_spec:
+            service, row = next_revision(view, current, spec, who)
+            return _replacement(current, service, row, who)
+        service = republished(view, current, spec)
+    except PortUnavailable as error:
+        raise InvalidRequest(str(error), ErrorCode.FAILED_PRECONDITION) from None
+    service.ClearField("update")
+    return _replacement(current, service, None, who)
+
+
+def rollback(view: View, service_id: str, version: int, now_ns: int, who: str) -> Transaction:
+    """A new revision with the previous spec; rolled back again, it is as it was before.
+
+    `version` as in `update`. Raises InvalidRequest.
+    """
+    current = _existing(view, service_id)
+    _check_version(view, current, version)
+    previous = view.spec(service_id, current.previous_revision)
+    if previous is None:
+        raise InvalidRequest(
+            f"service {current.name} does not have a previous spec: it was not updated since it "
+            "was created or last rolled back by itself",
+            ErrorCode.FAILED_PRECONDITION,
+        )
+    try:
+        service, row = next_revision(view, current, previous, who)
+    except PortUnavailable as error:
+        raise InvalidRequest(str(error), ErrorCode.FAILED_PRECONDITION) from None
+    status = UpdateStatus(
+        state=UPDATE_STATE_ROLLBACK_STARTED,
+        started_at_ns=now_ns,
+        message="manually requested rollback",
+    )
+    service.update.CopyFrom(status)
+    return _replacement(current, service, row, who)
 
 
 def remove(view: View, service_id: str, who: str) -> Transaction:
@@ -74,49 +105,13 @@ def remove(view: View, service_id: str, who: str) -> Transaction:
     return Transaction(who=who, changes=[Change(delete=deletion)])
 
 
-def task_revision(view: View, service_id: str, spec: ServiceSpec) -> int:
-    """The oldest revision whose tasks need not be replaced to run `spec`; 0 for none."""
-    wanted = _what_tasks_run(spec)
-    for number in view.revisions_of_service(service_id):
-        earlier = view.spec(service_id, number)
-        if earlier is not None and _what_tasks_run(earlier) == wanted:
-            return number
-    return 0
-
-
-def _what_tasks_run(spec: ServiceSpec) -> tuple[bytes, int, list[tuple[int, ...]]]:
-    """All in a spec that a task is made of. The number under which an ingress port is published
-    is not: it can change while the task runs on."""
-    listening = sorted(
-        (
-            port.protocol,
-            port.target_port,
-            port.publish_mode,
-            0 if port.publish_mode == PUBLISH_MODE_INGRESS else port.published_port,
-        )
-        for port in spec.endpoint.ports
-    )
-    return spec.task.SerializeToString(deterministic=True), spec.endpoint.mode, listening
-
-
-def _publish(view: View, service: Service, spec: ServiceSpec, current: Service | None) -> None:
-    start = int(service.id, 36) if service.id.isalnum() else 0
-    try:
-        filled = ports.publish(view, spec.endpoint.ports, start, current)
-    except ports.PortUnavailable as error:
-        raise InvalidRequest(str(error), ErrorCode.FAILED_PRECONDITION) from None
-    del service.ports[:]
-    service.ports.extend(filled)
-
-
-def _revision_row(service_id: str, number: int, spec: ServiceSpec, who: str) -> ServiceRevision:
-    return ServiceRevision(
-        id=revision_id(service_id, number),
-        service_id=service_id,
-        revision=number,
-        spec=spec,
-        who=who,
-    )
+def _replacement(
+    current: Service, service: Service, row: ServiceRevision | None, who: str
+) -> Transaction:
+    changes = [Change(replace=Object(service=service), expected_version=current.meta.version)]
+    if row is not None:
+        changes.append(Change(create=Object(service_revision=row)))
+    return Transaction(who=who, changes=changes)
 
 
 def _existing(view: View, service_id: str) -> Service:

@@ -42,9 +42,11 @@ from swarm.api.v1.task_pb2 import (
     TaskStatus,
 )
 from swarm.api.v1.types_pb2 import Annotations, Resources
+from swarm.manager.core.allocator.revision import next_revision
 from swarm.manager.core.brain import Brain, BrainOutput
 from swarm.manager.core.raft import Role, Status
 from swarm.manager.core.store import Draft, RandomIds, Store, ended, wanted
+from swarm.manager.core.validate import service as validate
 
 GIB = 1 << 30
 CPU = 1_000_000_000
@@ -224,17 +226,30 @@ class SmallCluster:
         self.propose(write)
 
     def update_service(self, name: str, spec: ServiceSpec) -> None:
-        old = self.store.service(name)
-        service = Service()
-        service.CopyFrom(old)
-        service.revision += 1
-        if self.store.spec(name, old.revision).task != spec.task:
-            service.task_revision = service.revision
+        service, row = next_revision(self.store, self.store.service(name), spec, "user")
+        self._write_service(service, row)
 
+    def roll_back(self, name: str) -> None:
+        """What `service rollback` asks for."""
+        version = self.store.service(name).meta.version
+        (transaction,) = [validate.rollback(self.store, name, version, self.now_ns, "user")]
+        applied = self.apply([transaction])
+        assert applied.verdicts[0].code == VERDICT_OK
+        self.commit(self.handle(applied.changes))
+
+    def resume(self, name: str) -> None:
+        """An update with nothing new in it."""
+        service = Service()
+        service.CopyFrom(self.store.service(name))
+        service.ClearField("update")
+        self._write_service(service)
+
+    def _write_service(self, service: Service, row: ServiceRevision | None = None) -> None:
         def write(draft: Draft) -> None:
             with draft.group("service"):
                 draft.replace(service)
-                draft.create(_revision(name, service.revision, spec))
+                if row is not None:
+                    draft.create(row)
 
         self.propose(write)
 
