@@ -37,6 +37,15 @@ def _pair(key: str, value: str) -> str:
 def _mode(mode: Json) -> list[str]:
     if "Global" in mode:
         return ["Service Mode:\tGlobal"]
+    if "GlobalJob" in mode:
+        return ["Service Mode:\tGlobalJob"]
+    if "ReplicatedJob" in mode:
+        job = mode["ReplicatedJob"]
+        return [
+            "Service Mode:\tReplicatedJob",
+            f" Max Concurrent:\t{job['MaxConcurrent']}",
+            f" Total Completions:\t{job['TotalCompletions']}",
+        ]
     replicas = mode.get("Replicated", {}).get("Replicas")
     return ["Service Mode:\tReplicated", f" Replicas:\t{replicas}"]
 

@@ -43,7 +43,8 @@ def _create_flags(command: Command) -> Command:
         flag(
             "--mode",
             kind=STRING,
-            about='Service mode ("replicated", "global") (default "replicated")',
+            about='Service mode ("replicated", "global", "replicated-job", "global-job") '
+            '(default "replicated")',
         ),
         list_flag("--constraint", kind=LIST, about="Placement constraints"),
         list_flag("--container-label", kind=LABEL, about="Container labels"),

@@ -69,7 +69,6 @@ _START_PERIOD = (
 UNSUPPORTED_IN_BOTH = (
     "--credential-spec=value",
     "--isolation=value",
-    "--max-concurrent=value",
     "--memory-swap=value",
     "--memory-swappiness=value",
 )
@@ -207,6 +206,11 @@ UINT_AS_INT = Value("int", _small_count)
 def _task_flags(with_default: Callable[[str, str], str]) -> tuple[Decorator, ...]:
     return (
         flag("--replicas", kind=UINT, about="Number of tasks"),
+        flag(
+            "--max-concurrent",
+            kind=UINT,
+            about="Number of job tasks to run concurrently (default equal to --replicas)",
+        ),
         flag(
             "--replicas-max-per-node",
             kind=UINT,

@@ -74,6 +74,12 @@ def _mode(view: pb.ServiceView) -> str:
 
 def _replicas(view: pb.ServiceView) -> str:
     text = f"{view.running_tasks}/{view.desired_tasks}"
+    if view.spec.HasField("replicated_job"):
+        total = view.spec.replicated_job.total_completions
+        return f"{text} ({view.completed_tasks}/{total} completed)"
+    if view.spec.HasField("global_job"):
+        total = view.desired_tasks + view.completed_tasks
+        return f"{text} ({view.completed_tasks}/{total} completed)"
     maximum = view.spec.task.placement.max_replicas_per_node
     is_replicated = _mode(view) == "replicated"
     return f"{text} (max {maximum} per node)" if maximum and is_replicated else text

@@ -65,7 +65,7 @@ def create_spec(flags: Flags, image: str, command: Sequence[str]) -> ServiceSpec
             ports=[port for ports in flags["publish"] for port in ports],
         ),
     )
-    set_mode(spec, flags["mode"], flags["replicas"])
+    set_mode(spec, flags["mode"], flags["replicas"], flags["max_concurrent"])
     apply_restart(spec.task, flags)
     apply_log_driver(spec.task, flags)
     apply_update(spec, "update", flags)
@@ -130,17 +130,25 @@ def _resources(flags: Flags) -> ResourceRequirements:
     )
 
 
-def set_mode(spec: ServiceSpec, mode: str | None, replicas: int | None) -> None:
+def set_mode(
+    spec: ServiceSpec, mode: str | None, replicas: int | None, max_concurrent: int | None
+) -> None:
     """Raises SpecError."""
+    if max_concurrent is not None and mode != "replicated-job":
+        raise SpecError("max-concurrent can only be used with replicated-job mode")
+    if replicas is not None and mode in ("global", "global-job"):
+        raise SpecError("replicas can only be used with replicated or replicated-job mode")
     match mode or "replicated":
         case "replicated":
             spec.replicated.replicas = 1 if replicas is None else replicas
         case "global":
-            if replicas is not None:
-                raise SpecError("replicas can only be used with replicated or replicated-job mode")
             getattr(spec, "global").SetInParent()
-        case "replicated-job" | "global-job":
-            raise SpecError(f"--mode {mode} is not supported yet")
+        case "replicated-job":
+            total = 1 if replicas is None else replicas
+            spec.replicated_job.total_completions = total
+            spec.replicated_job.max_concurrent = max_concurrent or total
+        case "global-job":
+            spec.global_job.SetInParent()
         case _:
             raise SpecError(f"Unknown mode: {mode}, only replicated and global supported")
 

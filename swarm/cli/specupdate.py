@@ -41,6 +41,10 @@ def update_spec(spec: ServiceSpec, flags: Flags) -> ServiceSpec:
     _update_task(new.task, flags)
     if flags["replicas"] is not None:
         new.CopyFrom(with_replicas(new, flags["replicas"]))
+    if flags["max_concurrent"] is not None:
+        if not new.HasField("replicated_job"):
+            raise SpecError("max-concurrent can only be used with replicated-job mode")
+        new.replicated_job.max_concurrent = flags["max_concurrent"]
     apply_update(new, "update", flags)
     apply_update(new, "rollback", flags)
     apply_endpoint_mode(new, flags)
@@ -52,12 +56,16 @@ def update_spec(spec: ServiceSpec, flags: Flags) -> ServiceSpec:
 
 
 def with_replicas(spec: ServiceSpec, replicas: int) -> ServiceSpec:
-    """`spec` with another number of replicas. Raises SpecError for a global service."""
-    if not spec.HasField("replicated"):
-        raise SpecError("replicas can only be used with replicated mode")
+    """`spec` with another number of replicas, of a job: completions. Raises SpecError for a
+    global service or job."""
     new = ServiceSpec()
     new.CopyFrom(spec)
-    new.replicated.replicas = replicas
+    if spec.HasField("replicated_job"):
+        new.replicated_job.total_completions = replicas
+    elif spec.HasField("replicated"):
+        new.replicated.replicas = replicas
+    else:
+        raise SpecError("replicas can only be used with replicated or replicated-job mode")
     return new
 
 

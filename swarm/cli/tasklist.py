@@ -10,7 +10,7 @@ from swarm.api.v1.task_pb2 import Task
 from swarm.cli.errors import CliError
 from swarm.cli.names import display_image, natural
 from swarm.cli.tables import Column, print_list
-from swarm.dockerapi.task import host_ports
+from swarm.dockerapi.task import desired_state, host_ports
 from swarm.dockerapi.words import PROTOCOL, TASK_STATE
 from swarm.units import ellipsis, human_duration, truncate_id
 
@@ -72,7 +72,7 @@ def _row(view: TaskView, name: str, node: str) -> dict[str, object]:
         "Name": name,
         "Image": view.spec.task.container.image,
         "Node": node,
-        "DesiredState": TASK_STATE.word(task.desired_state).capitalize(),
+        "DesiredState": desired_state(view).capitalize(),
         "CurrentState": (
             f"{TASK_STATE.word(task.status.state).capitalize()} "
             f"{human_duration(max(age_ns, 0)).lower()} ago"
@@ -103,7 +103,7 @@ def _filtered(
         for view in tasks
         if _matches(view.task.id, filters.get("id", ()))
         and _matches(f"{_name(view.task, False)}.{view.task.id}", filters.get("name", ()))
-        and (not states or TASK_STATE.word(view.task.desired_state) in states)
+        and (not states or desired_state(view) in states)
         and (nodes is None or view.task.node_id in nodes)
     ]
 

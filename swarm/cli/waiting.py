@@ -28,11 +28,12 @@ from swarm.api.v1.service_pb2 import (
     UpdateStatus,
 )
 from swarm.api.v1.store_pb2 import TABLE_SERVICE, TABLE_TASK
-from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
+from swarm.api.v1.task_pb2 import TASK_STATE_COMPLETE, TASK_STATE_RUNNING, Task
 from swarm.cli.client import Client, NotFoundError
 from swarm.cli.errors import CliError
 from swarm.cli.progress import ServiceProgress, ServiceView, SlotView
 from swarm.dockerapi.words import TASK_STATE
+from swarm.manager.core.modes import is_job
 from swarm.units import NS_PER_SECOND, format_duration, truncate_id
 
 DEFAULT_TIMEOUT_S = 300.0
@@ -65,6 +66,8 @@ def outlook(service: pb.ServiceView, tasks: Iterable[Task], *, asked_back: bool 
     """Converged: every wanted task runs what the spec says, no other is wanted, and an update is
     over. `asked_back`: it was a rollback that was asked for. Pure."""
     all_tasks = list(tasks)
+    if is_job(service.spec):
+        return _job_outlook(service, all_tasks)
     wanted = [task for task in all_tasks if task.desired_state <= TASK_STATE_RUNNING]
     is_global = service.spec.HasField("global")
     of_spec = [task for task in all_tasks if task.revision == service.service.task_revision]
@@ -91,6 +94,43 @@ def outlook(service: pb.ServiceView, tasks: Iterable[Task], *, asked_back: bool 
     converged = settled and update.state not in _UNDER_WAY
     failure = "" if converged else _last_failure(of_spec, current)
     return Outlook(view, converged, failure, _ended(update, asked_back=asked_back))
+
+
+def _job_outlook(service: pb.ServiceView, tasks: Iterable[Task]) -> Outlook:
+    """Converged: every slot ran to completion, since the last update of the job."""
+    of_iteration = [task for task in tasks if task.revision == service.service.task_revision]
+    per_node = service.spec.HasField("global_job")
+    current = _furthest_per_slot(of_iteration)
+    total = len(current) if per_node else service.spec.replicated_job.total_completions
+    complete = sum(task.status.state == TASK_STATE_COMPLETE for task in current)
+    active = [
+        task
+        for task in current
+        if task.desired_state <= TASK_STATE_RUNNING and task.status.state < TASK_STATE_COMPLETE
+    ]
+    view = ServiceView(
+        running=complete,
+        total=total,
+        slots=_slots(current, total, per_node),
+        message=service.service.pending.message,
+        job=True,
+        active=0 if per_node else len(active),
+        active_max=0
+        if per_node
+        else min(total - complete, service.spec.replicated_job.max_concurrent),
+    )
+    converged = complete == total and not (per_node and not total)
+    return Outlook(view, converged, "" if converged else _last_failure(of_iteration, active))
+
+
+def _furthest_per_slot(tasks: Iterable[Task]) -> list[Task]:
+    """Of each slot the one that is complete, else the newest."""
+    slots: dict[object, Task] = {}
+    for task in sorted(tasks, key=lambda task: (task.meta.created_at_ns, task.id)):
+        known = slots.get(_slot(task))
+        if known is None or known.status.state != TASK_STATE_COMPLETE:
+            slots[_slot(task)] = task
+    return sorted(slots.values(), key=lambda task: (task.slot, task.node_id))
 
 
 def _watch_s(service: pb.ServiceView) -> int:
@@ -166,12 +206,12 @@ def wait_for_service(
     try:
         with _changes(client, service_id) as bell:
             read = functools.partial(_read, client, service_id, name, asked_back=asked_back)
-            _wait(read, name, progress, bell, timeout_s)
+            seen = _wait(read, name, progress, bell, timeout_s)
     except KeyboardInterrupt:
         click.echo("Operation continuing in background.")
         click.echo(f"Use `swarmctl service ps {name}` to check progress.")
         return
-    progress.finish(f"verify: Service {name} converged")
+    progress.finish("job complete" if seen.view.job else f"verify: Service {name} converged")
 
 
 def _wait(
@@ -180,7 +220,7 @@ def _wait(
     progress: ServiceProgress,
     bell: queue.Queue[None],
     timeout_s: float | None,
-) -> None:
+) -> Outlook:
     started = time.monotonic()
     while True:
         seen = read()
@@ -188,7 +228,7 @@ def _wait(
         if seen.ended:
             raise CliError(seen.ended)
         if seen.converged:
-            return
+            return seen
         waited = time.monotonic() - started
         if timeout_s is not None and waited >= timeout_s:
             raise CliError(_gave_up(name, seen, timeout_s))
@@ -218,9 +258,10 @@ def _gave_up(name: str, seen: Outlook, timeout_s: float) -> str:
     errors = [slot.error for slot in view.slots if slot.error]
     reason = view.message or next(iter(errors), seen.failure) or "tasks are still starting"
     waited = format_duration(int(timeout_s * NS_PER_SECOND))
+    done = "complete" if view.job else "running"
     return (
         f"service {name} has not converged after {waited}: {view.running} out of {view.total} "
-        f"tasks are running: {' '.join(reason.split())}. The service is left as it is and goes "
+        f"tasks are {done}: {' '.join(reason.split())}. The service is left as it is and goes "
         f"on trying: see `swarmctl service ps {name}`, or remove it with "
         f"`swarmctl service rm {name}`"
     )

@@ -59,6 +59,7 @@ from swarm.dockerapi.words import (
     UPDATE_ORDER,
     UPDATE_STATE,
 )
+from swarm.manager.core.modes import is_job
 
 
 def service_to_json(view: ServiceView, *, with_status: bool = False) -> Json:
@@ -71,13 +72,23 @@ def service_to_json(view: ServiceView, *, with_status: bool = False) -> Json:
     shown["Endpoint"] = _endpoint_to_json(view)
     if service.update.state:
         shown["UpdateStatus"] = _update_status_to_json(service.update)
+    if is_job(view.spec):
+        shown["JobStatus"] = {
+            "JobIteration": job_iteration(service.task_revision),
+            "LastExecution": rfc3339_nano(view.spec_created_at_ns),
+        }
     if with_status:
         shown["ServiceStatus"] = {
             "RunningTasks": view.running_tasks,
             "DesiredTasks": view.desired_tasks,
-            "CompletedTasks": 0,
+            "CompletedTasks": view.completed_tasks,
         }
     return shown
+
+
+def job_iteration(task_revision: int) -> Json:
+    """Every update of a job makes a revision of its own, which runs it anew."""
+    return {"Index": task_revision - 1}
 
 
 def _update_status_to_json(status: UpdateStatus) -> Json:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from swarm.api.v1.control_pb2 import TaskView
-from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, TaskStatus
+from swarm.api.v1.task_pb2 import (
+    TASK_STATE_COMPLETE,
+    TASK_STATE_REMOVE,
+    TASK_STATE_RUNNING,
+    TaskStatus,
+)
 from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, PortConfig
 from swarm.dockerapi.json_values import Json, meta_to_json, rfc3339_nano, without_empty
-from swarm.dockerapi.service import ports_to_json, task_spec_to_json
+from swarm.dockerapi.service import job_iteration, ports_to_json, task_spec_to_json
 from swarm.dockerapi.words import TASK_STATE
+from swarm.manager.core.modes import is_job
 
 
 def task_to_json(view: TaskView) -> Json:
@@ -18,8 +24,19 @@ def task_to_json(view: TaskView) -> Json:
         {"ServiceID": task.service_id, "Slot": task.slot, "NodeID": task.node_id}
     )
     shown["Status"] = _status_to_json(task.status, host_ports(view))
-    shown["DesiredState"] = TASK_STATE.word(task.desired_state)
+    shown["DesiredState"] = desired_state(view)
+    if is_job(view.spec):
+        shown["JobIteration"] = job_iteration(task.revision)
     return shown
+
+
+def desired_state(view: TaskView) -> str:
+    """What the task is to reach; Docker's word for a job's tasks is complete, not running."""
+    task = view.task
+    done = task.status.state == TASK_STATE_COMPLETE and task.desired_state < TASK_STATE_REMOVE
+    if is_job(view.spec) and (done or task.desired_state == TASK_STATE_RUNNING):
+        return TASK_STATE.word(TASK_STATE_COMPLETE)
+    return TASK_STATE.word(task.desired_state)
 
 
 def host_ports(view: TaskView) -> list[PortConfig]:

@@ -21,6 +21,11 @@ from swarm.worker.runtime.port import (
     TaskRun,
 )
 
+# No container of it ever starts.
+BROKEN_IMAGE = "image:broken"
+# Its containers end by themselves, most of them well.
+JOB_IMAGE = "image:job"
+
 Tell = Callable[[happened.Event], None]
 
 
@@ -100,7 +105,7 @@ class Containers:
             assert container.started is not None, "it runs"
             return delay, happened.TaskStarted(task_id, container.started)
         self._note_start(task_id)
-        if self.rng.random() < self.behaviour.start_fails:
+        if self.rng.random() < self.behaviour.start_fails or container.run.image == BROKEN_IMAGE:
             container.state, container.exit = ContainerState.EXITED, Exit(127, now_ns)
             return delay, happened.StartFailed(task_id, "exec format error")
         self._number += 1
@@ -112,7 +117,10 @@ class Containers:
         container.started = Started(f"c{self._number}", self._number, now_ns, "", endpoints)
         container.healthy_at = self.loop.now + self.rng.uniform(0.0, 1.0)
         container.ever_healthy = self.rng.random() >= self.behaviour.never_healthy
-        if self.rng.random() < self.behaviour.exits:
+        if container.run.image == JOB_IMAGE:
+            fails = self.rng.random() < self.behaviour.exits
+            self.loop.after(self.rng.uniform(0.0, 2.0), self.end, task_id, int(fails))
+        elif self.rng.random() < self.behaviour.exits:
             code = 0 if self.rng.random() < 0.3 else 1
             life_s = self.rng.uniform(0.0, self.behaviour.exits_within_s)
             self.loop.after(life_s, self._end_by_itself, task_id, code)

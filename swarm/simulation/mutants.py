@@ -18,6 +18,7 @@ from swarm.manager.core.raft.log import RaftLog
 from swarm.manager.core.raft.quorum import MajorityConfig, VoteResult
 from swarm.manager.core.store.objects import TABLES
 from swarm.manager.core.store.verdicts import RequestMemory
+from swarm.simulation import update_mutants
 from swarm.simulation.disk import Disk, SavedSnapshot
 from swarm.simulation.manager_host import ManagerHost
 
@@ -213,5 +214,6 @@ MUTANTS = Mutants(
         "restore-merges": _restore_merges,
         "brain-outlives-term": _brain_outlives_term,
         "dropped-snapshot-chunk": _dropped_snapshot_chunk,
+        **update_mutants.MAKERS,
     }
 )

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from swarm.api.v1.node_pb2 import NODE_ROLE_MANAGER, NODE_STATE_READY
 from swarm.api.v1.service_pb2 import Service, ServiceSpec
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
-from swarm.manager.core.orchestrator.update_status import in_progress, is_paused
+from swarm.manager.core.modes import is_job
+from swarm.manager.core.orchestrator.update_status import is_paused
 from swarm.manager.core.store import Store, ended
 from swarm.manager.core.store.objects import wanted
+from swarm.simulation.jobs import job_problem
+from swarm.simulation.updates import end_problem
 from swarm.simulation.words import short, state
 
 if TYPE_CHECKING:
@@ -69,8 +72,11 @@ def _tasks(cluster: Cluster, store: Store) -> str | None:
 
 
 def _service(service: Service, spec: ServiceSpec, store: Store) -> str | None:
-    if in_progress(service):
-        return f"service {service.name} is still being updated: {service.update.message}"
+    if problem := end_problem(service, spec):
+        return f"service {service.name} {problem}"
+    if is_job(spec):
+        problem = job_problem(service, spec, store)
+        return f"job {service.name} {problem}" if problem else None
     running: dict[tuple[int, str], Task] = {}
     for task in store.tasks_of_service(service.id):
         if not wanted(task):

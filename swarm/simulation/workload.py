@@ -14,17 +14,16 @@ from swarm.api.v1.node_pb2 import (
     NODE_ROLE_WORKER,
     NodeSpec,
 )
-from swarm.api.v1.service_pb2 import (
-    UPDATE_ORDER_START_FIRST,
-    UPDATE_ORDER_STOP_FIRST,
-    ServiceSpec,
-)
+from swarm.api.v1.service_pb2 import ServiceSpec
 from swarm.api.v1.types_pb2 import PortConfig
+from swarm.manager.core.modes import is_job
 from swarm.manager.core.store import View
 from swarm.manager.core.validate import node, service
 from swarm.simulation import api
-from swarm.simulation.invariants.history import Wish
+from swarm.simulation.invariants.history import WRITER, Wish, writer_of
+from swarm.simulation.jobs import change_job, draw_job
 from swarm.simulation.scenario import CPU, GIB
+from swarm.simulation.updates import draw_image, draw_updates, mended, stuck_updates
 
 if TYPE_CHECKING:
     from swarm.simulation.cluster import Cluster
@@ -37,7 +36,6 @@ _REPLICAS_MAX = 5
 _REPLICAS_AT_REST = 2
 _RESERVING_MAX = 2
 # A label of each spec: the request that wrote it.
-_WRITER = "writer"
 
 
 class Client:
@@ -80,8 +78,10 @@ class Client:
                 yield from self._create()
             return
         service_id, version, spec = services[self._rng.randrange(len(services))]
-        if draw < 0.9:
+        if draw < 0.85:
             yield from self._update(service_id, version, spec)
+        elif draw < 0.9:
+            yield from self._roll_back(service_id)
         elif draw < 0.96:
             yield from self._remove(service_id, spec.annotations.name)
         else:
@@ -102,7 +102,7 @@ class Client:
             operation,
             found.revision,
             {row[0]: row[3] for row in rows},
-            {row[2].annotations.name: _writer(row[2]) for row in rows},
+            {row[2].annotations.name: writer_of(row[2]) for row in rows},
         )
         return [(row[0], row[1], row[2]) for row in rows]
 
@@ -128,11 +128,15 @@ class Client:
         spec = ServiceSpec()
         spec.CopyFrom(old)
         draw = rng.random()
-        if draw < 0.45 and spec.HasField("replicated"):
+        if is_job(spec):
+            change_job(rng, spec)
+        elif draw < 0.45 and spec.HasField("replicated"):
             spec.replicated.replicas = rng.randint(0, _REPLICAS_MAX)
         elif draw < 0.9:
-            spec.task.container.image = f"image:{rng.randrange(3)}"
-            self._draw_update(spec)
+            spec.task.container.image = draw_image(rng)
+            draw_updates(rng, spec)
+        elif draw < 0.95:
+            pass  # nothing new: an update that was paused goes on
         else:
             spec.task.force_update += 1
         yield from self._replace(service_id, version, spec)
@@ -148,6 +152,17 @@ class Client:
             wish,
         )
 
+    def _roll_back(self, service_id: str) -> api.Steps:
+        found = yield from self._ask_read(lambda view: _back_to(view, service_id))
+        if not isinstance(found, api.Done) or found.answer is None:
+            return
+        version, wish = found.answer
+        yield from self._write(
+            "rolls back",
+            lambda view, _, now_ns: service.rollback(view, service_id, version, now_ns, self.name),
+            wish,
+        )
+
     def _remove(self, service_id: str, name: str) -> api.Steps:
         yield from self._write(
             "removes",
@@ -158,9 +173,9 @@ class Client:
 
     def _sign(self, spec: ServiceSpec) -> Wish:
         """The next request is written into the spec, so that a read says what it saw."""
-        before = _writer(spec)
-        spec.annotations.labels[_WRITER] = f"{self.name}.{self._requests + 1}"
-        return Wish(spec.annotations.name, _writer(spec), before)
+        before = writer_of(spec)
+        spec.annotations.labels[WRITER] = f"{self.name}.{self._requests + 1}"
+        return Wish(spec.annotations.name, writer_of(spec), before)
 
     def _change_availability(self) -> api.Steps:
         choice = (NODE_AVAILABILITY_ACTIVE, NODE_AVAILABILITY_PAUSE, NODE_AVAILABILITY_DRAIN)
@@ -194,28 +209,37 @@ class Client:
         )
 
     def make_it_fit(self) -> api.Steps:
-        """Few replicas, and few services that reserve anything."""
+        """Few replicas, few services that reserve anything, and no image that never runs."""
         while True:
             services = yield from self._list()
             if services is None:
                 continue
             reserving = 0
-            surplus: list[tuple[str, int, ServiceSpec]] = []
-            for row in services:
-                spec: ServiceSpec = row[2]
-                reserving += spec.task.resources.reservations.nano_cpus > 0
-                if reserving > _RESERVING_MAX or spec.replicated.replicas > _REPLICAS_AT_REST:
-                    surplus.append(row)
+            surplus: list[tuple[str, int, ServiceSpec, bool]] = []
+            for service_id, version, old in services:
+                reserving += old.task.resources.reservations.nano_cpus > 0
+                spec = ServiceSpec()
+                spec.CopyFrom(old)
+                # Asking for the field of another mode reads 0, setting it would change the mode.
+                if spec.replicated.replicas > _REPLICAS_AT_REST:
+                    spec.replicated.replicas = _REPLICAS_AT_REST
+                mended(spec)
+                if reserving > _RESERVING_MAX:
+                    surplus.append((service_id, version, old, True))
+                elif spec != old:
+                    surplus.append((service_id, version, spec, False))
+            stuck = yield from self._ask_read(stuck_updates)
+            if not isinstance(stuck, api.Done):
+                continue
+            if not surplus:
+                surplus = [(*row, False) for row in stuck.answer]
             if not surplus:
                 return
-            for service_id, version, old in surplus:
-                if old.replicated.replicas > _REPLICAS_AT_REST:
-                    spec = ServiceSpec()
-                    spec.CopyFrom(old)
-                    spec.replicated.replicas = _REPLICAS_AT_REST
-                    yield from self._replace(service_id, version, spec)
+            for service_id, version, spec, goes in surplus:
+                if goes:
+                    yield from self._remove(service_id, spec.annotations.name)
                 else:
-                    yield from self._remove(service_id, old.annotations.name)
+                    yield from self._replace(service_id, version, spec)
 
     def _write(
         self, what: str, build: api.Build, wish: Wish | None = None, *, removes: bool = False
@@ -263,14 +287,11 @@ class Client:
             spec.endpoint.ports.append(PortConfig(target_port=80))
         if rng.random() < 0.3:
             task.container.health_check.test.extend(("CMD", "true"))
-        self._draw_update(spec)
+        if rng.random() < 0.2:
+            draw_job(rng, spec)
+        else:
+            draw_updates(rng, spec)
         return spec
-
-    def _draw_update(self, spec: ServiceSpec) -> None:
-        rng = self._rng
-        spec.update.parallelism = rng.choice((0, 1, 2))
-        spec.update.delay_ns = rng.choice((0, 100_000_000))
-        spec.update.order = rng.choice((UPDATE_ORDER_STOP_FIRST, UPDATE_ORDER_START_FIRST))
 
 
 def _services(view: View) -> list[tuple[str, int, ServiceSpec | None, int]]:
@@ -280,8 +301,17 @@ def _services(view: View) -> list[tuple[str, int, ServiceSpec | None, int]]:
     ]
 
 
-def _writer(spec: ServiceSpec) -> str | None:
-    return spec.annotations.labels.get(_WRITER)
+def _back_to(view: View, service_id: str) -> tuple[int, Wish] | None:
+    """The service's version, and what a rollback makes of it; None where there is none."""
+    row = view.service(service_id)
+    if row is None:
+        return None
+    spec, previous = (
+        view.spec(service_id, number) for number in (row.revision, row.previous_revision)
+    )
+    if spec is None or previous is None:
+        return None
+    return row.meta.version, Wish(row.name, writer_of(previous), writer_of(spec))
 
 
 def _node(view: View, name: str) -> tuple[int, NodeSpec] | None:

@@ -50,6 +50,12 @@ SEARCHES = {
     "brain-outlives-term": Search(
         0, 60, ("nobody goes round in circles", "core does not fail", "the cluster comes to rest")
     ),
+    "monitor-ignored": Search(0, 60, ("a failure that an update watches for is counted",)),
+    "parallelism-off-by-one": Search(
+        0, 30, ("an update takes no more than its parallelism down at once",)
+    ),
+    "rollback-of-a-rollback": Search(0, 60, ("a rollback is never rolled back",)),
+    "completion-counted-twice": Search(0, 60, ("a job's completions are counted once",)),
     "dropped-snapshot-chunk": Search(3, 60, ("equal tables at an equal index",)),
 }
 

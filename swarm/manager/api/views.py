@@ -17,9 +17,10 @@ from swarm.api.v1.node_pb2 import (
     Node,
 )
 from swarm.api.v1.service_pb2 import Service
-from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
+from swarm.api.v1.task_pb2 import TASK_STATE_COMPLETE, TASK_STATE_RUNNING, Task
 from swarm.manager.core.manager import ManagerCore
-from swarm.manager.core.store import View
+from swarm.manager.core.modes import is_job
+from swarm.manager.core.store import SlotKey, View, slot_key
 
 
 def node_view(node: Node, core: ManagerCore) -> NodeView:
@@ -60,14 +61,29 @@ def service_view(service: Service, view: View) -> ServiceView:
         previous = view.spec(service.id, service.previous_revision)
         if previous is not None:
             answer.previous_spec.CopyFrom(previous)
+    row = view.revision_row(service.id, service.revision)
+    answer.spec_created_at_ns = row.meta.created_at_ns if row is not None else 0
+    if is_job(answer.spec):
+        answer.completed_tasks = len(_completions(service, view))
     if answer.spec.HasField("replicated"):
         answer.desired_tasks = answer.spec.replicated.replicas
+    elif answer.spec.HasField("replicated_job"):
+        answer.desired_tasks = answer.spec.replicated_job.max_concurrent
     else:
         # As Docker counts a global service: the tasks that are wanted now.
         answer.desired_tasks = sum(
             task.desired_state <= TASK_STATE_RUNNING for task in view.tasks_of_service(service.id)
         )
     return answer
+
+
+def _completions(service: Service, view: View) -> set[SlotKey]:
+    """Slots of a job that are complete, each counted once."""
+    return {
+        slot_key(task)
+        for task in view.tasks_of_service(service.id)
+        if task.status.state == TASK_STATE_COMPLETE and task.revision == service.task_revision
+    }
 
 
 def task_view(task: Task, view: View) -> TaskView:

@@ -25,11 +25,12 @@ from swarm.manager.core.membership.decide import (
     ProposeConfChange,
     TransferLeadership,
 )
+from swarm.manager.core.modes import is_per_node
 from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator.agenda import Agenda, Intent
 from swarm.manager.core.orchestrator.global_ import slot_on
 from swarm.manager.core.orchestrator.reaper import prune_revisions
-from swarm.manager.core.orchestrator.services import is_global, plan_service, settle_slot
+from swarm.manager.core.orchestrator.services import plan_service, settle_slot
 from swarm.manager.core.orchestrator.update import Rollouts
 from swarm.manager.core.orchestrator.work import Work
 from swarm.manager.core.raft import Status
@@ -260,7 +261,8 @@ class Brain:
 
     def _note_service(self, service_id: str, view: View) -> None:
         service = view.service(service_id)
-        if service is not None and is_global(view.spec(service_id, service.revision)):
+        spec = view.spec(service_id, service.revision) if service is not None else None
+        if spec is not None and is_per_node(spec):
             self._global_services[service_id] = None
         else:
             self._global_services.pop(service_id, None)

@@ -10,10 +10,12 @@ from swarm.manager.core import effects as fx
 from swarm.manager.core.consensus import AppliedEntry
 from swarm.manager.core.store import Store
 from swarm.simulation.invariants.history import History
+from swarm.simulation.invariants.jobs import JobInvariants
 from swarm.simulation.invariants.log import CommittedLog
 from swarm.simulation.invariants.raft import RaftInvariants
 from swarm.simulation.invariants.states import States
 from swarm.simulation.invariants.tasks import TaskInvariants
+from swarm.simulation.invariants.updates import UpdateInvariants
 
 if TYPE_CHECKING:
     from swarm.simulation.cluster import Cluster
@@ -27,6 +29,8 @@ class Invariants:
         self.log = CommittedLog()
         self.raft = RaftInvariants(self.log)
         self.tasks = TaskInvariants()
+        self.updates = UpdateInvariants()
+        self.jobs = JobInvariants()
         self.history = History(cluster.loop)
         self.states = States()
         self.checked = 0
@@ -35,6 +39,7 @@ class Invariants:
         """What every manager begins with, at index 1."""
         self.log.begin(store.revision)
         self.tasks.begin(store)
+        self.updates.begin(store)
 
     def started(self, host: ManagerHost, hard_state: HardState) -> None:
         self.raft.started(host, hard_state)
@@ -49,6 +54,8 @@ class Invariants:
         if effects is not None:
             self.history.took_effect(effects)
             self.tasks.applied(entry.changes)
+            self.updates.applied(entry.changes)
+            self.jobs.applied(entry.changes)
             self.history.applied(entry.changes)
 
     def handled(self, host: ManagerHost, events: int, effects: Sequence[fx.Effect]) -> None:

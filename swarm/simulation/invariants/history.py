@@ -16,14 +16,17 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from swarm.api.v1.service_pb2 import Service
-from swarm.manager.core.store import StoreChange
+from swarm.api.v1.service_pb2 import Service, ServiceRevision, ServiceSpec
+from swarm.manager.core.store import StoreChange, revision_id
 from swarm.simulation.api import Done, Outcome, Refused
 from swarm.simulation.invariants.log import TookEffect
 from swarm.simulation.linearizability import Op, Result, Value, check
 from swarm.simulation.linearizability import Operation as Recorded
 from swarm.simulation.loop import Loop
 from swarm.simulation.violation import Violation
+
+# The label by which a spec tells whose request wrote it.
+WRITER = "writer"
 
 
 @dataclass(slots=True)
@@ -50,6 +53,11 @@ class Wish:
     replaces: Value = None
 
 
+def writer_of(spec: ServiceSpec) -> str | None:
+    """Whose request wrote the spec; a spec that is gone back to keeps its writer."""
+    return spec.annotations.labels.get(WRITER)
+
+
 @dataclass(slots=True)
 class _Versions:
     """A service's revisions of the store, and its spec revision from each on (0: gone)."""
@@ -65,6 +73,7 @@ class History:
         self._effects: dict[str, int] = {}
         self._refused: dict[str, str] = {}
         self._services: dict[str, _Versions] = {}
+        self._written: dict[str, ServiceRevision] = {}
         self._recorded: list[Recorded] = []
         # Services that somebody has asked for, by name.
         self._named: dict[str, None] = {}
@@ -90,11 +99,26 @@ class History:
 
     def applied(self, changes: Sequence[StoreChange]) -> None:
         for change in changes:
+            if isinstance(change.new, ServiceRevision):
+                self._written[change.new.id] = change.new
+        for change in changes:
             row = change.new if change.new is not None else change.old
+            if isinstance(change.old, Service) and isinstance(change.new, Service):
+                self._rolled_back(change.old, change.new)
             if isinstance(row, Service):
                 versions = self._services.setdefault(row.id, _Versions())
                 versions.at.append(change.revision)
                 versions.spec.append(row.revision if change.new is not None else 0)
+
+    def _rolled_back(self, old: Service, new: Service) -> None:
+        """The brain is a client too where it goes back to a spec of before; it may have asked for
+        it at any time."""
+        row = self._written.get(revision_id(new.id, new.revision))
+        if row is None or row.who != "brain" or old.revision == new.revision:
+            return
+        before = writer_of(self._written[revision_id(old.id, old.revision)].spec)
+        asked = Operation("brain", "rolls back", 0.0, 0)
+        self._record(asked, Op.CAS, new.name, writer_of(row.spec), Result.OK, before)
 
     # From clients
 

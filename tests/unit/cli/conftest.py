@@ -215,11 +215,17 @@ class Manager(ControlServicer, DaemonServicer):
         tasks = [t for t in self.cluster.tasks.values() if t.service_id == service_id]
         wanted = [t for t in tasks if t.desired_state <= task_pb2.TASK_STATE_RUNNING]
         is_replicated = spec.HasField("replicated")
+        done = {t.slot for t in tasks if t.status.state == task_pb2.TASK_STATE_COMPLETE}
+        if spec.HasField("replicated_job"):
+            desired = spec.replicated_job.max_concurrent
+        else:
+            desired = spec.replicated.replicas if is_replicated else len(wanted)
         return control_pb2.ServiceView(
             service=self.cluster.services[service_id],
             spec=spec,
             running_tasks=sum(t.status.state == task_pb2.TASK_STATE_RUNNING for t in wanted),
-            desired_tasks=spec.replicated.replicas if is_replicated else len(wanted),
+            desired_tasks=desired,
+            completed_tasks=len(done),
         )
 
     def GetCluster(self, request: Any, context: Any) -> Any:

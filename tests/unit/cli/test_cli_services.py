@@ -102,7 +102,6 @@ def test_bad_flags_are_125(manager, cluster, swarmctl, words, message) -> None:
     ("words", "message"),
     [
         (("--mode", "foo"), "Unknown mode: foo, only replicated and global supported"),
-        (("--mode", "global-job"), "--mode global-job is not supported yet"),
         (
             ("--mode", "global", "--replicas", "2"),
             "replicas can only be used with replicated or replicated-job mode",
@@ -438,3 +437,44 @@ def test_inspect_shows_how_far_an_update_is(manager, cluster, swarmctl) -> None:
     pretty = swarmctl("service", "inspect", "--pretty", "web").out
     assert "UpdateStatus:\n State:\t\tcompleted\n Started:\t" in pretty
     assert " ago\n Message:\tupdate completed\n" in pretty
+
+
+def complete(cluster, service_id: str) -> None:
+    """A brain that runs jobs: the first of three slots is complete, the second at work."""
+    service = cluster.services[service_id]
+    for slot, state in ((1, task_pb2.TASK_STATE_COMPLETE), (2, task_pb2.TASK_STATE_RUNNING)):
+        cluster.add_task(service, slot, "m1").status.state = state
+
+
+def test_a_job_with_its_completions_and_what_runs_at_once(manager, cluster, swarmctl) -> None:
+    cluster.place = complete
+    words = ("--mode", "replicated-job", "--replicas", "3", "--max-concurrent", "2")
+    result = swarmctl("service", "create", "-d", "--name", "work", *words, "alpine")
+    assert result.code == 0, result
+    (made,) = cluster.specs.values()
+    assert (made.replicated_job.total_completions, made.replicated_job.max_concurrent) == (3, 2)
+    listed = swarmctl("service", "ls", "--format", "{{.Mode}} {{.Replicas}}")
+    assert listed.out == "replicated job 1/2 (1/3 completed)\n"
+    tasks = swarmctl("service", "ps", "--format", "{{.Name}} {{.DesiredState}}", "work")
+    assert tasks.out == "work.1 Complete\nwork.2 Complete\n"
+    (shown,) = json.loads(swarmctl("service", "inspect", "work").out)
+    assert shown["JobStatus"]["JobIteration"] == {"Index": 0}
+    assert "UpdateConfig" not in shown["Spec"]
+
+
+def test_a_job_is_scaled_by_its_completions(manager, cluster, swarmctl) -> None:
+    made = spec()
+    made.replicated_job.total_completions = made.replicated_job.max_concurrent = 1
+    created = cluster.create(made)
+    assert swarmctl("service", "scale", "-d", "web=4").code == 0
+    assert cluster.specs[created.id].replicated_job.total_completions == 4
+    assert swarmctl("service", "update", "-d", "--max-concurrent", "2", "web").code == 0
+    assert cluster.specs[created.id].replicated_job.max_concurrent == 2
+
+
+def test_max_concurrent_is_for_jobs(manager, swarmctl) -> None:
+    result = swarmctl("service", "create", "--max-concurrent", "2", "alpine")
+    assert (result.code, result.err) == (
+        1,
+        "max-concurrent can only be used with replicated-job mode\n",
+    )

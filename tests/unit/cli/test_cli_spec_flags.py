@@ -330,7 +330,9 @@ def test_a_health_check_takes_the_place_of_none() -> None:
 
 
 def test_a_global_service_has_no_replicas() -> None:
-    with pytest.raises(SpecError, match="replicas can only be used with replicated mode"):
+    with pytest.raises(
+        SpecError, match="replicas can only be used with replicated or replicated-job mode"
+    ):
         changed("--mode global", "--replicas", "2")
 
 

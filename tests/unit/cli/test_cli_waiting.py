@@ -205,3 +205,41 @@ def test_a_rollback_says_why() -> None:
     assert seen.view.rollback
     assert seen.view.rollback_message == "why"
     assert seen.view.running == 0, "tasks of the spec that failed do not count"
+
+
+def job_view(total: int | None = 3, concurrent: int = 2) -> pb.ServiceView:
+    """`total` None: a global job."""
+    made = pb.ServiceView(service=service_pb2.Service(id="s", revision=2, task_revision=2))
+    if total is None:
+        made.spec.global_job.SetInParent()
+    else:
+        made.spec.replicated_job.total_completions = total
+        made.spec.replicated_job.max_concurrent = concurrent
+    return made
+
+
+DONE = task_pb2.TASK_STATE_COMPLETE
+
+
+def test_a_job_has_converged_when_every_slot_is_complete() -> None:
+    tasks = [task(1, DONE, SHUTDOWN, 2), task(2, RUNNING, RUNNING, 2), task(3, DONE, SHUTDOWN, 1)]
+    seen = outlook(job_view(), tasks)
+    assert seen.view.job
+    assert (seen.view.running, seen.view.total, seen.converged) == (1, 3, False)
+    assert (seen.view.active, seen.view.active_max) == (1, 2)
+    tasks += [task(2, DONE, SHUTDOWN, 2), task(3, DONE, SHUTDOWN, 2)]
+    assert outlook(job_view(), tasks).converged
+
+
+def test_a_slot_that_was_complete_twice_counts_once() -> None:
+    tasks = [task(1, DONE, SHUTDOWN, 2, node) for node in "ab"]
+    assert outlook(job_view(2), tasks).view.running == 1
+
+
+def test_a_global_job_counts_nodes() -> None:
+    tasks = [task(0, DONE, SHUTDOWN, 2, "a"), task(0, RUNNING, RUNNING, 2, "b")]
+    assert (outlook(job_view(None), tasks).view.running, outlook(job_view(None), []).converged) == (
+        1,
+        False,
+    )
+    assert outlook(job_view(None), tasks[:1]).converged

@@ -5,6 +5,7 @@ from __future__ import annotations
 from swarm.api.v1.service_pb2 import Service, ServiceRevision, ServiceSpec
 from swarm.api.v1.types_pb2 import PUBLISH_MODE_INGRESS
 from swarm.manager.core.allocator import ports
+from swarm.manager.core.modes import is_job
 from swarm.manager.core.store import View, revision_id
 
 
@@ -19,7 +20,8 @@ def next_revision(
     service = republished(view, current, spec)
     service.previous_revision = current.revision
     service.revision = number
-    service.task_revision = task_revision(view, current.id, spec) or number
+    service.task_revision = number if is_job(spec) else task_revision(view, current.id, spec)
+    service.task_revision = service.task_revision or number
     service.ClearField("update")
     return service, revision_row(service.id, number, spec, who)
 

@@ -64,7 +64,7 @@ def settle(
         start_first = config.order == UPDATE_ORDER_START_FIRST and _runs(work, standing)
         slots.update(work, service, config, key, standing, start_first=start_first)
     elif current is not None:
-        _settle_current(work, service, key, current)
+        settle_current(work, service, key, current)
 
 
 def _is_settled(service: Service, standing: Task, tasks: Sequence[Task]) -> bool:
@@ -84,7 +84,8 @@ def _is_in_flux(work: Work, service: Service, spec: ServiceSpec, standing: Task)
     return until_ns is None or work.now_ns < until_ns
 
 
-def _settle_current(work: Work, service: Service, key: SlotKey, current: Task) -> None:
+def settle_current(work: Work, service: Service, key: SlotKey, current: Task) -> None:
+    """The task that fills the slot: followed when it has ended, moved when it can't stay."""
     if ended(current):
         slots.follow_ended(work, service, key, current)
     elif current.node_id and not _may_stay(work, current):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from swarm.api.v1.service_pb2 import Service, ServiceSpec
-from swarm.manager.core.orchestrator import global_, replicated, update_status
+from swarm.manager.core.modes import is_job
+from swarm.manager.core.orchestrator import global_, jobs, replicated, update_status
 from swarm.manager.core.orchestrator import slot as slots
 from swarm.manager.core.orchestrator.agenda import Intent
 from swarm.manager.core.orchestrator.reaper import reap_slot
 from swarm.manager.core.orchestrator.update import Rollouts, progress_of
 from swarm.manager.core.orchestrator.work import Work
-from swarm.manager.core.store import SlotKey, guard, slot_key
+from swarm.manager.core.store import SlotKey, ended, guard, slot_key
 
 
 def plan_service(work: Work, rollouts: Rollouts, service_id: str) -> None:
@@ -21,7 +22,7 @@ def plan_service(work: Work, rollouts: Rollouts, service_id: str) -> None:
         intents = {slot_key(task): Intent.REMOVE for task in tasks}
     else:
         spec = work.draft.spec(service_id, service.revision)
-        intents = _plan(work, service, spec) if spec is not None else {}
+        intents = _plan(work, rollouts, service, spec) if spec is not None else {}
         if update_status.in_progress(service):
             rollouts.look_at(service_id)
     work.agenda.plan_anew(service_id, intents)
@@ -45,30 +46,36 @@ def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) ->
     if intent is Intent.UPDATE and update_status.is_paused(service):
         intent = Intent.CHECK
     before = work.changes
-    with work.draft.group(key, [guard(service)]):
+    guards = [guard(service)]
+    if is_job(spec):
+        # One that is stopping may say at any moment that it is complete: then nothing is begun.
+        guards += [guard(task) for task in tasks if not ended(task)]
+    with work.draft.group(key, guards):
         if spec.WhichOneof("mode") == "replicated":
             replicated.settle(work, service, spec, key, intent, tasks)
         elif spec.WhichOneof("mode") == "global":
             global_.settle(work, service, spec, key, intent, tasks)
+        else:
+            jobs.settle(work, service, key, intent, spec)
         if work.changes != before:
             tasks = slots.tasks_of(work, key)
-        reap_slot(work, tasks, spec.task.restart.max_attempts)
+        # What says that a job's slot is complete is no history, however many came after it.
+        history = [t for t in tasks if not (is_job(spec) and jobs.is_complete(service, [t]))]
+        reap_slot(work, history, spec.task.restart.max_attempts)
     now = work.draft.service(service.id)
     if now is not None and now.revision != service.revision:
         rollouts.hold(service.id)
     else:
-        rollouts.note(key, progress_of(work, service, spec, key, tasks))
+        progress = jobs.progress_of if is_job(spec) else progress_of
+        rollouts.note(key, progress(work, service, spec, key, tasks))
 
 
-def is_global(spec: ServiceSpec | None) -> bool:
-    """Does the service have a task per node?"""
-    return spec is not None and spec.WhichOneof("mode") == "global"
-
-
-def _plan(work: Work, service: Service, spec: ServiceSpec) -> dict[SlotKey, Intent]:
+def _plan(
+    work: Work, rollouts: Rollouts, service: Service, spec: ServiceSpec
+) -> dict[SlotKey, Intent]:
     mode = spec.WhichOneof("mode")
     if mode == "replicated":
         return replicated.plan(work, service, spec)
     if mode == "global":
         return global_.plan(work, service)
-    return {}
+    return jobs.plan(work, rollouts, service, spec)

@@ -42,7 +42,12 @@ def standing_task(work: Work, tasks: Sequence[Task]) -> Task | None:
     last = tasks[-1]
     if last.desired_state == TASK_STATE_REMOVE:
         return None
-    return last if restart.gave_up(last, work.restart_policy(last)) else None
+    return last if gave_up(work, last) else None
+
+
+def gave_up(work: Work, task: Task) -> bool:
+    """Did it end by itself, for good?"""
+    return restart.gave_up(task, work.restart_policy(task))
 
 
 def never_ran(task: Task) -> bool:

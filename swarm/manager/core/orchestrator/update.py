@@ -14,6 +14,7 @@ from enum import Enum
 
 from swarm.api.v1.service_pb2 import Service, ServiceSpec, UpdateConfig
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
+from swarm.manager.core.modes import is_job
 from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator import slot as slots
 from swarm.manager.core.orchestrator import update_status
@@ -146,6 +147,10 @@ class Rollouts:
 
 def _go_on(work: Work, service: Service, spec: ServiceSpec, rollout: Rollout) -> None:
     if not rollout.to_update or update_status.is_paused(service):
+        return
+    if is_job(spec):
+        taken = rollout.take(spec.replicated_job.max_concurrent)
+        work.agenda.plan(service.id, dict.fromkeys(taken, Intent.CREATE))
         return
     service = update_status.begin(work, service, rollout.to_update + len(rollout.in_flux))
     taken = rollout.take(update_status.config_of(service, spec).parallelism)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swarm.api.v1.node_pb2 import Node
-from swarm.api.v1.service_pb2 import RestartPolicy, Service, ServiceRevision
+from swarm.api.v1.service_pb2 import (
+    RESTART_CONDITION_ANY,
+    RESTART_CONDITION_ON_FAILURE,
+    RestartPolicy,
+    Service,
+    ServiceRevision,
+)
 from swarm.api.v1.store_pb2 import TABLE_TASK
 from swarm.api.v1.task_pb2 import (
     TASK_STATE_ORPHANED,
@@ -14,6 +20,7 @@ from swarm.api.v1.task_pb2 import (
     TaskState,
     TaskStatus,
 )
+from swarm.manager.core.modes import is_job
 from swarm.manager.core.orchestrator.agenda import Agenda
 from swarm.manager.core.scheduler.demand import Demand
 from swarm.manager.core.scheduler.scheduler import Scheduler
@@ -105,7 +112,15 @@ class Work:
     def restart_policy(self, task: Task) -> RestartPolicy:
         """Of the revision that the task runs."""
         spec = self.draft.spec(task.service_id, task.revision)
-        return spec.task.restart if spec is not None else RestartPolicy()
+        if spec is None:
+            return RestartPolicy()
+        policy = spec.task.restart
+        if is_job(spec) and policy.condition == RESTART_CONDITION_ANY:
+            # What is complete is not run again (swarmkit restart.go).
+            policy = RestartPolicy()
+            policy.CopyFrom(spec.task.restart)
+            policy.condition = RESTART_CONDITION_ON_FAILURE
+        return policy
 
     def demand(self, service_id: str, revision: int) -> Demand:
         """Constraints and reservations of a revision."""

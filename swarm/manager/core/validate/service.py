@@ -10,6 +10,7 @@ from swarm.api.v1.service_pb2 import (
 from swarm.api.v1.store_pb2 import TABLE_SERVICE, Change, Deletion, Object, Transaction
 from swarm.manager.core.allocator.ports import PortUnavailable
 from swarm.manager.core.allocator.revision import next_revision, republished, revision_row
+from swarm.manager.core.modes import is_job
 from swarm.manager.core.store import Ids, View
 from swarm.manager.core.store.service_index import name_taken
 from swarm.manager.core.validate import service_spec
@@ -46,7 +47,8 @@ def update(
 ) -> Transaction:
     """A new revision of the spec, read by the caller at `version`.
 
-    The same spec again makes no revision, but a new version: an update that was paused goes on.
+    The same spec again makes no revision, but a new version: an update that was paused goes on. A
+    job gets a revision by every update, and runs anew.
     Raises InvalidRequest.
     """
     del now_ns  # the log entry's time becomes the objects'
@@ -58,7 +60,7 @@ def update(
     assert old_spec is not None, "a service's current revision is never pruned"
     _check_unchangeable(old_spec, spec)
     try:
-        if spec != old_spec:
+        if spec != old_spec or is_job(spec):
             service, row = next_revision(view, current, spec, who)
             return _replacement(current, service, row, who)
         service = republished(view, current, spec)
@@ -91,7 +93,8 @@ def rollback(view: View, service_id: str, version: int, now_ns: int, who: str) -
         started_at_ns=now_ns,
         message="manually requested rollback",
     )
-    service.update.CopyFrom(status)
+    if not is_job(previous):
+        service.update.CopyFrom(status)
     return _replacement(current, service, row, who)
 
 

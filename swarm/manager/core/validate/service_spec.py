@@ -12,6 +12,7 @@ from swarm.api.v1.service_pb2 import (
     UpdateConfig,
 )
 from swarm.api.v1.types_pb2 import Resources
+from swarm.manager.core.modes import is_job, is_per_node
 from swarm.manager.core.scheduler.constraint import InvalidConstraint, check_spread, parse_all
 from swarm.manager.core.validate import container_spec, endpoint_spec
 from swarm.manager.core.validate.annotations import check_labels, check_name
@@ -25,6 +26,7 @@ _UPDATE_PARALLELISM = 1
 _REPLICAS = 1
 # Beyond what a cluster of this kind can hold: most likely a slip of the keyboard.
 _REPLICAS_MAX = 1_000_000
+_COMPLETIONS_MAX = 100_000
 _MEMORY_MIN_BYTES = 4 << 20
 _CPU_MIN_NANO = 1_000_000
 
@@ -39,6 +41,11 @@ def with_defaults(spec: ServiceSpec) -> ServiceSpec:
         full.task.container.stop_grace_period_ns = _STOP_GRACE_PERIOD_NS
     if not full.task.restart.HasField("delay_ns"):
         full.task.restart.delay_ns = _RESTART_DELAY_NS
+    if is_job(full):
+        job = full.replicated_job
+        if full.HasField("replicated_job") and not job.max_concurrent:
+            job.max_concurrent = job.total_completions or 1
+        return full
     if not spec.HasField("update"):
         full.update.parallelism = _UPDATE_PARALLELISM
     if not spec.HasField("rollback"):
@@ -68,14 +75,19 @@ def check(spec: ServiceSpec) -> None:
 
 
 def _check_mode(spec: ServiceSpec) -> None:
-    mode = spec.WhichOneof("mode")
-    if mode in ("replicated_job", "global_job"):
-        raise InvalidRequest(
-            f"mode {mode.replace('_', '-')} is not supported yet: use replicated or global"
-        )
     if spec.replicated.replicas > _REPLICAS_MAX:
         raise InvalidRequest(
             f"{spec.replicated.replicas} replicas are too many: at most {_REPLICAS_MAX}"
+        )
+    if spec.replicated_job.total_completions > _COMPLETIONS_MAX:
+        raise InvalidRequest(
+            f"{spec.replicated_job.total_completions} completions are too many: "
+            f"at most {_COMPLETIONS_MAX}"
+        )
+    if is_job(spec) and (spec.HasField("update") or spec.HasField("rollback")):
+        raise InvalidRequest(
+            "update and rollback options can't be used with a job: its tasks run once, and an "
+            "update runs it anew"
         )
 
 
@@ -116,8 +128,10 @@ def _check_placement(spec: ServiceSpec) -> None:
             check_spread(preference.spread_descriptor)
     except InvalidConstraint as error:
         raise InvalidRequest(str(error)) from None
-    if placement.max_replicas_per_node and spec.WhichOneof("mode") == "global":
-        raise InvalidRequest("replicas-max-per-node can only be used with replicated mode")
+    if placement.max_replicas_per_node and is_per_node(spec):
+        raise InvalidRequest(
+            "replicas-max-per-node can only be used with replicated or replicated-job mode"
+        )
 
 
 def _check_update(kind: str, config: UpdateConfig) -> None:

@@ -51,8 +51,7 @@ def test_good(text: str) -> None:
     ("text", "why"),
     [
         ('annotations { labels { key: "" value: "x" } }', "a label has no key"),
-        ("replicated_job {}", "mode replicated-job is not supported yet"),
-        ("global_job {}", "mode global-job is not supported yet"),
+        ("global_job {} update { parallelism: 1 }", "update and rollback options can't be used"),
         ("replicated { replicas: 1000001 }", "are too many"),
         (container('image: "Bad"'), "must be lowercase"),
         (container('env: "=x"'), "write NAME=VALUE"),
@@ -98,7 +97,7 @@ def test_good(text: str) -> None:
         ('task { placement { preferences { spread_descriptor: "x" } } }', "spread over"),
         (
             "global {} task { placement { max_replicas_per_node: 1 } }",
-            "only be used with replicated mode",
+            "only be used with replicated or replicated-job mode",
         ),
         (
             (
