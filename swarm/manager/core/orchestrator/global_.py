@@ -73,7 +73,7 @@ def _settle_up(
     config = config_of(service, spec)
     current = slots.newest_wanted(tasks)
     if current is not None:
-        slots.settle_older(work, config, current, tasks)
+        slots.settle_older(work, service, config, current, tasks)
     standing = slots.standing_task(work, tasks)
     if standing is None:
         if nodes.takes_tasks(node):

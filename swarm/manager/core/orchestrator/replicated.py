@@ -55,7 +55,7 @@ def settle(
     slots.settle_unwanted(work, tasks)
     current = slots.newest_wanted(tasks)
     if current is not None:
-        slots.settle_older(work, config, current, tasks)
+        slots.settle_older(work, service, config, current, tasks)
     standing = slots.standing_task(work, tasks)
     if standing is None:
         if intent is Intent.CREATE:

@@ -90,11 +90,18 @@ def settle_unwanted(work: Work, tasks: Sequence[Task]) -> None:
             work.orphan(task, TASK_STATE_SHUTDOWN)
 
 
-def settle_older(work: Work, config: UpdateConfig, current: Task, tasks: Sequence[Task]) -> None:
+def settle_older(
+    work: Work, service: Service, config: UpdateConfig, current: Task, tasks: Sequence[Task]
+) -> None:
     """Wanted tasks beside the newest: stopped, but for the one that a start-first update still
-    needs. More would hold what the newest is waiting for."""
+    needs, or that an update which is taken back comes back to. More would hold what the newest is
+    waiting for."""
     older = [task for task in tasks if wanted(task) and task.id != current.id]
-    covering = [task for task in older if _covers(work, config, task, current)]
+    covering = [
+        task
+        for task in older
+        if _covers(work, config, task, current) or _is_gone_back_to(work, service, task, current)
+    ]
     running = [task for task in covering if task.status.state == TASK_STATE_RUNNING]
     kept = (running or covering)[-1:]
     for task in older:
@@ -141,7 +148,7 @@ def update(
     if kept is None:
         replace(work, service, key, standing, by_update=True, start_first=start_first)
         tasks = tasks_of(work, key)
-        settle_older(work, config, tasks[-1], tasks)
+        settle_older(work, service, config, tasks[-1], tasks)
         return
     for task in tasks:
         if wanted(task) and task.id != kept.id:
@@ -210,12 +217,21 @@ def may_start(work: Work, tasks: Sequence[Task]) -> bool:
 
 
 def _covers(work: Work, config: UpdateConfig, old: Task, current: Task) -> bool:
-    """Does `old` stand in for `current`, which has not started yet?"""
+    """Does `old` stand in for `current`, which has never run (and may have failed to)?"""
     return (
         config.order == UPDATE_ORDER_START_FIRST
         and old.revision != current.revision
         and not ended(old)
         and not never_ran(old)
-        and current.status.state < TASK_STATE_RUNNING
+        and not current.running_at_ns
+        and not nodes.is_down(work.node_of(old))
+    )
+
+
+def _is_gone_back_to(work: Work, service: Service, old: Task, current: Task) -> bool:
+    """Is `old` what the service wants again, and `current` what it wants no more?"""
+    return (
+        old.revision == service.task_revision != current.revision
+        and not ended(old)
         and not nodes.is_down(work.node_of(old))
     )

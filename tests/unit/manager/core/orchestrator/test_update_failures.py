@@ -231,6 +231,32 @@ def test_without_a_previous_spec_it_pauses_and_says_so(cluster):
     assert image(cluster) == "one", "one previous spec is always there after an update"
 
 
+def test_start_first_keeps_the_old_task_of_a_slot_whose_new_one_fails(cluster):
+    start(cluster)
+    before = {task.id for task in cluster.live("web")}
+    update(cluster, order=1, failure_action=BACK, rollback=UpdateConfig(parallelism=1, order=1))
+    (new,) = [task for task in new_ones(cluster) if task.by_update]
+    cluster.report(new, TASK_STATE_FAILED)
+    assert before <= {task.id for task in cluster.running("web")}
+    cluster.pass_time(10)
+    assert status(cluster).state == UPDATE_STATE_ROLLBACK_COMPLETED
+    assert {task.id for task in cluster.live("web")} == before
+
+
+def test_start_first_and_paused_the_old_task_runs_on(cluster):
+    start(cluster)
+    before = {task.id for task in cluster.live("web")}
+    update(cluster, order=1)
+    for _ in range(3):
+        (new,) = new_ones(cluster)
+        cluster.report(new, TASK_STATE_FAILED)
+        cluster.now += 1.1
+        for name in "abc":
+            cluster.revive(name)
+    assert status(cluster).state == UPDATE_STATE_PAUSED
+    assert before <= {task.id for task in cluster.running("web")}
+
+
 def test_a_rollback_by_hand_and_back_again(cluster):
     start(cluster)
     update(cluster)
