@@ -39,7 +39,6 @@ class Invariants:
         """What every manager begins with, at index 1."""
         self.log.begin(store.revision)
         self.tasks.begin(store)
-        self.updates.begin(store)
 
     def started(self, host: ManagerHost, hard_state: HardState) -> None:
         self.raft.started(host, hard_state)

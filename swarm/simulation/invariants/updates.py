@@ -1,12 +1,10 @@
-"""What an update may do, checked per committed transaction: never more slots at once than its
+"""What an update may do, checked per committed entry: never more slots at once than its
 parallelism, a failure counted when it happens, a rollback to the previous spec and no further."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 
-from swarm.api.v1.node_pb2 import Node
 from swarm.api.v1.service_pb2 import (
     UPDATE_FAILURE_ACTION_CONTINUE,
     UPDATE_STATE_ROLLBACK_COMPLETED,
@@ -24,9 +22,8 @@ from swarm.api.v1.task_pb2 import (
     TASK_STATE_SHUTDOWN,
     Task,
 )
-from swarm.manager.core.orchestrator.node import takes_tasks
 from swarm.manager.core.orchestrator.update_status import config_of, in_progress, monitor_ns
-from swarm.manager.core.store import SlotKey, Store, StoreChange, slot_key, wanted
+from swarm.manager.core.store import SlotKey, StoreChange, slot_key, wanted
 from swarm.simulation.violation import Violation
 from swarm.simulation.words import short
 
@@ -38,56 +35,54 @@ class UpdateInvariants:
 
     def __init__(self) -> None:
         self._services: dict[str, Service] = {}
-        self._nodes: dict[str, Node] = {}
         self._revisions: dict[tuple[str, int], ServiceRevision] = {}
         # Tasks that are wanted, oldest first, per slot of each service.
         self._wanted: dict[str, dict[SlotKey, dict[str, Task]]] = {}
-
-    def begin(self, store: Store) -> None:
-        for node in store.nodes():
-            self._nodes[node.id] = node
 
     def applied(self, changes: Sequence[StoreChange]) -> None:
         for change in changes:
             if isinstance(change.new, ServiceRevision):
                 self._revisions[change.new.service_id, change.new.revision] = change.new
-        # In one entry, as the failure that ends an update goes behind the slots it leaves alone.
+        # By entries, not by transactions: what makes room for a slot may come behind it.
         self._check_failures(changes)
-        for _, transaction in groupby(changes, lambda change: change.revision):
-            self._transaction(list(transaction))
+        before = {
+            row.service_id: self._in_flux(row.service_id)
+            for change in changes
+            if isinstance(row := change.new or change.old, Task)
+        }
+        self._take_in(changes)
+        self._check_parallelism(before)
 
-    def _transaction(self, changes: Sequence[StoreChange]) -> None:
+    def _take_in(self, changes: Sequence[StoreChange]) -> None:
         for change in changes:
             old, new = change.old, change.new
             if isinstance(old, Service) and isinstance(new, Service):
                 self._check_rollback(old, new)
-            if isinstance(new, Node):
-                self._nodes[new.id] = new
+            if isinstance(old, Task) or isinstance(new, Task):
+                self._note_task(_task(old), _task(new))
             if isinstance(new, Service):
                 self._services[new.id] = new
             elif isinstance(old, Service):
                 self._services.pop(old.id, None)
-        self._check_parallelism(changes)
 
-    def _check_parallelism(self, changes: Iterable[StoreChange]) -> None:
-        rows = [change.new or change.old for change in changes]
-        services = {
-            row.service_id: self._in_flux(row.service_id) for row in rows if isinstance(row, Task)
-        }
-        for change in changes:
-            for task, there in ((_task(change.old), False), (_task(change.new), True)):
-                if task is not None:
-                    slots = self._wanted.setdefault(task.service_id, {})
-                    if there and wanted(task):
-                        slots.setdefault(slot_key(task), {})[task.id] = task
-                    elif there or change.new is None:
-                        slots.get(slot_key(task), {}).pop(task.id, None)
-        for service_id, before in services.items():
+    def _note_task(self, old: Task | None, new: Task | None) -> None:
+        task = new or old
+        assert task is not None, "a change of a task"
+        tasks = self._wanted.setdefault(task.service_id, {}).setdefault(slot_key(task), {})
+        if new is not None and wanted(new):
+            tasks[new.id] = new
+        else:
+            tasks.pop(task.id, None)
+
+    def _check_parallelism(self, in_flux_before: Mapping[str, Sequence[SlotKey]]) -> None:
+        for service_id, before in in_flux_before.items():
             slots = self._in_flux(service_id)
             config = self._config(service_id)
-            begun = [slot for slot in slots if slot not in before]
-            # A node that is down or paused holds nobody else up.
-            counted = [slot for slot in slots if not slot.node_id or self._takes(slot.node_id)]
+            if self._has_surplus(service_id):
+                continue  # which slots go is not said yet
+            begun = [slot for slot in slots if slot not in before and slot.slot]
+            # In a global service a node that is down holds nobody else up, and may come back.
+            counted = [slot for slot in slots if slot.slot]
             if begun and config is not None and 0 < config.parallelism < len(counted):
                 raise Violation(
                     "an update takes no more than its parallelism down at once",
@@ -113,9 +108,11 @@ class UpdateInvariants:
             and task.status.state < TASK_STATE_RUNNING
         ]
 
-    def _takes(self, node_id: str) -> bool:
-        node = self._nodes.get(node_id)
-        return node is not None and takes_tasks(node)
+    def _has_surplus(self, service_id: str) -> bool:
+        service = self._services.get(service_id)
+        spec = self._spec(service_id, service.revision) if service is not None else ServiceSpec()
+        there = sum(1 for tasks in self._wanted.get(service_id, {}).values() if tasks)
+        return there > spec.replicated.replicas
 
     def _config(self, service_id: str) -> UpdateConfig | None:
         service = self._services.get(service_id)

@@ -49,7 +49,8 @@ def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) ->
     guards = [guard(service)]
     if is_job(spec):
         # One that is stopping may say at any moment that it is complete: then nothing is begun.
-        guards += [guard(task) for task in tasks if not ended(task)]
+        # Those that this draft made are not there to be guarded.
+        guards += [guard(task) for task in tasks if task.meta.version and not ended(task)]
     with work.draft.group(key, guards):
         if spec.WhichOneof("mode") == "replicated":
             replicated.settle(work, service, spec, key, intent, tasks)

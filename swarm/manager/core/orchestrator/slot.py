@@ -171,7 +171,8 @@ def follow_ended(work: Work, service: Service, key: SlotKey, old: Task) -> None:
         return
     stop(work, old)
     judge_end(work, old)
-    if not restart.should_restart(old, policy):
+    stands_in = any(_is_of(service, t) and not ended(t) for t in tasks_of(work, key))
+    if stands_in or not restart.should_restart(old, policy):
         return
     same = old.revision == service.task_revision
     restarts = restart.restarts_after(old, policy, work.now_ns) if same else []
