@@ -243,6 +243,21 @@ def test_start_first_keeps_the_old_task_of_a_slot_whose_new_one_fails(cluster):
     assert {task.id for task in cluster.live("web")} == before
 
 
+def test_two_that_fail_at_once_leave_their_old_tasks_alone(cluster):
+    """The simulator's seed 99120: the second one's slot got a task of the old spec beside the old
+    task."""
+    start(cluster)
+    before = {task.id for task in cluster.live("web")}
+    update(cluster, order=1, parallelism=2, failure_action=BACK)
+    cluster.slow = True
+    for new in [task for task in new_ones(cluster) if task.by_update]:
+        cluster.report(new, TASK_STATE_FAILED)
+    cluster.drop()
+    assert image(cluster) == "one"
+    cluster.pass_time(10)
+    assert {task.id for task in cluster.live("web")} == before
+
+
 def test_start_first_and_paused_the_old_task_runs_on(cluster):
     start(cluster)
     before = {task.id for task in cluster.live("web")}
