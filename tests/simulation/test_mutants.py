@@ -38,7 +38,7 @@ SEARCHES = {
         22, 80, ("term survives a restart", "vote survives a restart", *LOST)
     ),
     "ack-before-fsync": Search(7, 60, LOST),
-    "commit-old-term": Search(32, 100, ("a leader commits by entries of its own term",)),
+    "commit-old-term": Search(48, 60, ("a leader commits by entries of its own term",)),
     "quorum-off-by-one": Search(1, 100, ("election safety", *LOST)),
     "commit-one-short": Search(60, 100, LOST),
     "stale-reads": Search(0, 10, ("operations are linearizable",)),

@@ -3,7 +3,7 @@ parallelism, a failure counted when it happens, a rollback to the previous spec 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from swarm.api.v1.service_pb2 import (
     UPDATE_FAILURE_ACTION_CONTINUE,
@@ -51,7 +51,8 @@ class UpdateInvariants:
             if isinstance(row := change.new or change.old, Task)
         }
         self._take_in(changes)
-        self._check_parallelism(before)
+        made = {slot_key(c.new) for c in changes if c.old is None and isinstance(c.new, Task)}
+        self._check_parallelism(before, made)
 
     def _take_in(self, changes: Sequence[StoreChange]) -> None:
         for change in changes:
@@ -74,13 +75,16 @@ class UpdateInvariants:
         else:
             tasks.pop(task.id, None)
 
-    def _check_parallelism(self, in_flux_before: Mapping[str, Sequence[SlotKey]]) -> None:
+    def _check_parallelism(
+        self, in_flux_before: Mapping[str, Sequence[SlotKey]], made: Collection[SlotKey]
+    ) -> None:
         for service_id, before in in_flux_before.items():
             slots = self._in_flux(service_id)
             config = self._config(service_id)
             if self._has_surplus(service_id):
                 continue  # which slots go is not said yet
-            begun = [slot for slot in slots if slot not in before and slot.slot]
+            # Not those that come back to the task of an earlier update.
+            begun = [slot for slot in slots if slot not in before and slot in made]
             # In a global service a node that is down holds nobody else up, and may come back.
             counted = [slot for slot in slots if slot.slot]
             if begun and config is not None and 0 < config.parallelism < len(counted):
