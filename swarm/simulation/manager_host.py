@@ -3,18 +3,20 @@ with the simulated disk, wire and clock in place of the real ones."""
 
 from __future__ import annotations
 
+import functools
+import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from swarm.api.v1.dispatcher_pb2 import AgentMessage, ManagerMessage
 from swarm.api.v1.node_pb2 import Member
-from swarm.api.v1.raft_pb2 import Message, Snapshot
+from swarm.api.v1.raft_pb2 import Message
 from swarm.manager.core import effects as fx
 from swarm.manager.core import events as ev
 from swarm.manager.core.consensus import AppliedEntry
 from swarm.manager.core.manager import TICK_S, ManagerCore
 from swarm.manager.core.store import RandomIds, Store
-from swarm.simulation.disk import Disk, SavedSnapshot
+from swarm.simulation.disk import Disk
 from swarm.simulation.loop import Process, Running, Signal, spawn
 from swarm.simulation.violation import Violation
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 # A peer whose process is gone is noticed so often at most: the transport's backoff.
 _UNREACHABLE_S = 0.2
 _SNAPSHOT_PATIENCE_S = 5.0
+# Until a process that ended by itself is started again.
+_SUPERVISOR_S = 1.0
 
 
 class ObservedCore(ManagerCore):
@@ -69,7 +73,10 @@ class ManagerHost:
         self.epoch += 1
         self._known = known_members or self._known
         cluster, streams = self.cluster, self.cluster.streams
-        storage, store, hard_state = self.disk.open(self._on_persisted, cluster.check_mutation)
+        self.disk.on_persisted = lambda number: self.submit(ev.Persisted(number))
+        self.disk.on_room = lambda enough: self.submit(ev.RoomOnDisk(enough))
+        self.disk.on_fatal = self._disk_failed
+        storage, store, hard_state = self.disk.open(cluster.check_mutation)
         incarnation = f"{self.name}/{self.raft_id}/{self.epoch}"
         self.core = ObservedCore(
             raft_id=self.raft_id,
@@ -224,11 +231,7 @@ class ManagerHost:
             case fx.SendSnapshot(message):
                 self._send_snapshot(message)
             case fx.SaveSnapshot():
-                saved = SavedSnapshot(
-                    effect.index, effect.term, effect.conf_state, list(effect.image.pieces())
-                )
-                index = effect.index
-                self.disk.save_snapshot(saved, lambda: self.submit(ev.SnapshotSaved(index)))
+                self._save_snapshot(effect)
             case fx.CompactLog(index):
                 self.disk.compact(index)
             case fx.Again():
@@ -246,8 +249,11 @@ class ManagerHost:
         if epoch == self.epoch:
             self.machine.raft_let_go(reason)
 
-    def _on_persisted(self, number: int) -> None:
-        self.submit(ev.Persisted(number))
+    def _disk_failed(self, reason: str) -> None:
+        """Manager._fatal: the process ends at once."""
+        self.cluster.note(self.name, "disk fails:", reason)
+        self.crash()
+        self.cluster.loop.after(_SUPERVISOR_S, self.machine.start_manager)
 
     # Peers
 
@@ -315,20 +321,29 @@ class ManagerHost:
 
     # Snapshots
 
+    def _save_snapshot(self, effect: fx.SaveSnapshot) -> None:
+        def saved(ok: bool) -> None:
+            failed = ev.SnapshotFailed("no space")
+            self.submit(ev.SnapshotSaved(effect.index) if ok else failed)
+
+        pieces = list(effect.image.pieces())
+        self.disk.save_snapshot(effect.index, effect.term, effect.conf_state, pieces, saved)
+
     def _send_snapshot(self, message: Message) -> None:
         """Always ends in SnapshotSent, ok or not."""
         name = self.peers.get(message.to)
-        saved = self.disk.snapshot(message.snapshot.index)
-        if name is None or saved is None:
+        chunks = self.disk.read_snapshot(message.snapshot.index)
+        if name is None or chunks is None:
             self._later(0.001, ev.SnapshotSent(message.to, False))
             return
         outcome = Signal(self.cluster.loop)
         epoch, target = self.epoch, self.cluster.machines[name]
-        sending_s = 0.002 * len(saved.pieces)
+        sending_s = 0.002 * len(chunks)
+        checksum = functools.reduce(lambda sum_, chunk: zlib.crc32(chunk, sum_), chunks, 0)
 
         def arrive() -> None:
             if target.manager is not None and target.manager.responsive:
-                target.manager.receive_snapshot(message, saved, lambda: answer(True))
+                target.manager.receive_snapshot(message, chunks, checksum, lambda: answer(True))
             else:
                 answer(False)
 
@@ -344,20 +359,21 @@ class ManagerHost:
         outcome.when_set(lambda: sent(bool(outcome.value)))
 
     def receive_snapshot(
-        self, message: Message, saved: SavedSnapshot, done: Callable[[], None]
+        self,
+        message: Message,
+        chunks: Sequence[bytes],
+        checksum: int | None,
+        done: Callable[[], None],
     ) -> None:
-        """Durable first, then read into fresh tables, then handed over."""
+        """Durable first, then handed over with what was read."""
 
-        def durable() -> None:
-            store = Store.restore(saved.pieces, self.cluster.check_mutation)
+        def durable(store: Store) -> None:
             copy = Message()
             copy.CopyFrom(message)
             self.submit(ev.SnapshotReceived(copy, store))
             done()
 
-        snapshot: Snapshot = message.snapshot
-        arrived = SavedSnapshot(snapshot.index, snapshot.term, snapshot.conf_state, saved.pieces)
-        self.disk.save_snapshot(arrived, durable)
+        self.disk.receive_snapshot(message.snapshot, chunks, checksum, durable)
 
     # Agents
 

@@ -18,7 +18,7 @@ from swarm.manager.core.raft.log import RaftLog
 from swarm.manager.core.raft.quorum import MajorityConfig, VoteResult
 from swarm.manager.core.store.objects import TABLES
 from swarm.manager.core.store.verdicts import RequestMemory
-from swarm.simulation.disk import Disk, SavedSnapshot
+from swarm.simulation.disk import Disk
 from swarm.simulation.manager_host import ManagerHost
 
 # (owner, attribute, what stands there instead)
@@ -189,13 +189,10 @@ def _dropped_snapshot_chunk() -> list[Patch]:
     """The last piece of a snapshot of several is lost on the way, and nobody notices."""
     receive = ManagerHost.receive_snapshot
 
-    def cut(self: ManagerHost, message: Any, saved: SavedSnapshot, done: Any) -> None:
-        pieces = list(saved.pieces)
-        if len(pieces) > 1:
-            pieces.pop(1)
-        receive(
-            self, message, SavedSnapshot(saved.index, saved.term, saved.conf_state, pieces), done
-        )
+    def cut(self: ManagerHost, message: Any, chunks: list[bytes], checksum: Any, done: Any) -> None:
+        if len(chunks) > 1:
+            chunks, checksum = [chunks[0], *chunks[2:]], None
+        receive(self, message, chunks, checksum, done)
 
     return [(ManagerHost, "receive_snapshot", cut)]
 
