@@ -139,6 +139,11 @@ class Wal:
         self.has_room = False
 
     @property
+    def synced_index(self) -> int:
+        """The index of the last entry that is durable."""
+        return self._synced_index
+
+    @property
     def room_bytes(self) -> int:
         """How many bytes can be written without asking the file system for space."""
         left = self._open.capacity - self._open.offset

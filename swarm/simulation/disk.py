@@ -84,6 +84,12 @@ class Disk:
         return opened.storage, opened.store, hard_state
 
     @property
+    def durable_index(self) -> int:
+        """Of the last entry that is synced."""
+        assert self._files is not None, "it is open"
+        return self._files.log.synced_index
+
+    @property
     def has_log(self) -> bool:
         """StateFolder.has_log."""
         names = self.system.contents(_FOLDER / "wal")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from swarm.api.v1.raft_pb2 import ENTRY_CONF_CHANGE, Entry
 from swarm.api.v1.store_pb2 import VERDICT_OK, LogPayload
 from swarm.manager.core.consensus import AppliedEntry
+from swarm.manager.core.raft.tracker import TrackerConfig
 from swarm.manager.core.store import Store
 from swarm.manager.core.store.objects import TABLES
 from swarm.simulation.violation import Violation
@@ -28,7 +29,8 @@ class CommittedLog:
         # Highest term in which the entry can have been committed: its first applier's.
         self._terms: list[int] = []
         self._state_at: dict[int, tuple[int, ...]] = {}
-        self._compared: dict[int, int] = {}
+        self._compared: dict[int, tuple[int, TrackerConfig]] = {}
+        self._config_at: dict[int, TrackerConfig] = {}
         self._revision = 0
         self._empty_since = 1
 
@@ -87,6 +89,12 @@ class CommittedLog:
             return effects
         made = {change.revision for change in applied.changes}
         payload = LogPayload.FromString(entry.data)
+        if made and payload.only_in_term not in (0, entry.term):
+            raise Violation(
+                "one leader acts",
+                f"what was computed in term {payload.only_in_term} took effect in entry "
+                f"{entry.index} of term {entry.term}",
+            )
         for transaction, verdict in zip(payload.transactions, applied.verdicts, strict=True):
             fresh = verdict.code == VERDICT_OK and verdict.revision in made
             if fresh and verdict.revision > self._revision:
@@ -96,13 +104,21 @@ class CommittedLog:
         return effects
 
     def compare(self, host: ManagerHost) -> None:
-        """The tables of this manager with those of any other at the same index."""
+        """Tables and members of this manager with those of any other at the same index."""
         core = host.core
         assert core is not None, "it has just handled an event"
         index = core.consensus.applied_index
-        if self._compared.get(host.raft_id) == index:
+        config = core.consensus.node.raft.tracker.config
+        compared = self._compared.get(host.raft_id)
+        if compared is not None and compared[0] == index and compared[1] is config:
             return
-        self._compared[host.raft_id] = index
+        self._compared[host.raft_id] = (index, config)
+        in_force = self._config_at.setdefault(index, config)
+        if in_force != config:
+            raise Violation(
+                "equal members at an equal index",
+                f"{host.name} at {index}: {config} instead of {in_force}",
+            )
         state = state_of(core.store)
         known = self._state_at.setdefault(index, state)
         if known != state:
@@ -113,4 +129,5 @@ class CommittedLog:
 
 
 def state_of(store: Store) -> tuple[int, ...]:
-    return (store.revision, *[store.digest(table) for table in TABLES])
+    digests = [store.digest(table) for table in TABLES]
+    return (store.revision, store.remembered_requests, *digests)

@@ -28,6 +28,7 @@ class _Seen:
 
     term: int = 0
     commit: int = 0
+    vote: int = 0
     role: Role = Role.FOLLOWER
     promised_term: int = 0
     promised_index: int = 0
@@ -76,6 +77,7 @@ class RaftInvariants:
             )
         seen.durable_commit = hard_state.commit
         seen.term, seen.commit, seen.role = hard_state.term, 0, Role.FOLLOWER
+        seen.vote = hard_state.vote
 
     def ended(self, host: ManagerHost) -> None:
         """Of its volatile state nothing is expected any more."""
@@ -92,10 +94,17 @@ class RaftInvariants:
                 f"{host.name}: term {seen.term} to {raft.term}, "
                 f"commit {seen.commit} to {raft.log.committed}",
             )
+        if seen.vote and raft.term == seen.term and raft.vote != seen.vote:
+            raise Violation(
+                "a vote stands for its term",
+                f"{host.name}: {seen.vote} to {raft.vote} in term {raft.term}",
+            )
         if raft.role is Role.LEADER and (seen.role is not Role.LEADER or raft.term != seen.term):
             self._elected(host, raft.term)
         if raft.role is Role.LEADER and raft.log.committed > seen.commit:
             _check_commit(host, raft.log.term(raft.log.committed))
+            self._check_quorum(host, raft.log.committed)
+        seen.vote = raft.vote
         seen.term, seen.commit, seen.role = raft.term, raft.log.committed, raft.role
         for effect in effects:
             if isinstance(effect, fx.Persist):
@@ -103,6 +112,26 @@ class RaftInvariants:
             elif isinstance(effect, fx.Send):
                 for message in effect.messages:
                     self._sent(seen, message)
+
+    def _check_quorum(self, host: ManagerHost, commit: int) -> None:
+        """Of each half of the configuration, a majority has what a leader commits by counting on
+        its disk: has acknowledged it, or is the leader itself and has synced it."""
+        assert host.core is not None, "it leads"
+        config = host.core.consensus.node.raft.tracker.config
+        for voters in (config.voters.incoming, config.voters.outgoing):
+            durable = [raft_id for raft_id in voters if self._durable(host, raft_id) >= commit]
+            if voters and 2 * len(durable) <= len(voters):
+                raise Violation(
+                    "a quorum has what is committed",
+                    f"{host.name} commits {commit}: of the voters {sorted(voters)} only "
+                    f"{sorted(durable)} have it on their disks",
+                )
+
+    def _durable(self, leader: ManagerHost, raft_id: int) -> int:
+        if raft_id == leader.raft_id:
+            return leader.disk.durable_index
+        seen = self._seen.get(raft_id)
+        return seen.promised_index if seen is not None else 0
 
     def _elected(self, host: ManagerHost, term: int) -> None:
         self.elections += 1

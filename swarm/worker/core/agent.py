@@ -112,6 +112,11 @@ class AgentCore:
         """Has a manager answered in the session of now?"""
         return self._session.is_up
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """(incarnation, revision) of the assignments taken last."""
+        return self._session.position
+
     def next_wakeup(self) -> float | None:
         times = (
             self._session.next_wakeup(),
