@@ -22,7 +22,7 @@ from swarm.api.v1.store_pb2 import SnapshotPiece
 from swarm.manager.core.effects import Persist, SaveSnapshot
 from swarm.manager.core.raft import MemoryStorage
 from swarm.manager.core.store import Store
-from swarm.manager.raft_files import RaftFiles, SyncedTogether
+from swarm.manager.raft_files import LOOK_FOR_ROOM_S, RaftFiles, SyncedTogether
 from swarm.manager.snapshots import SnapshotWriter
 from swarm.manager.wal import Wal
 from swarm.priority import prefer_this_process
@@ -147,8 +147,12 @@ class RaftDisk:
             on_fatal(f"Raft's log can't be written: {error}")
 
     def _take_all(self) -> list[Persist | int] | None:
-        """Everything that waits; None at the end."""
-        item = self._queue.get()
+        """Everything that waits; None at the end. Nothing at all when it is time to look whether
+        there is room again."""
+        try:
+            item = self._queue.get(timeout=None if self._had_room else LOOK_FOR_ROOM_S)
+        except queue.Empty:
+            return []
         work: list[Persist | int] = []
         while item is not None:
             work.append(item)

@@ -19,6 +19,9 @@ from swarm.manager.snapshots import Snapshots, SnapshotWriter
 from swarm.manager.wal import SEGMENT_BYTES, Wal
 from swarm.security.encryption import Encrypter
 
+# How often to look for room where there was none: nothing is written meanwhile that would show it.
+LOOK_FOR_ROOM_S = 1.0
+
 
 @dataclass(slots=True)
 class OpenedFiles:

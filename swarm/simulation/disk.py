@@ -17,7 +17,7 @@ from swarm.disk import FatalDiskError, NoSpaceError
 from swarm.manager.core.effects import Persist
 from swarm.manager.core.raft import MemoryStorage
 from swarm.manager.core.store import Restoration, Store
-from swarm.manager.raft_files import RaftFiles, SyncedTogether
+from swarm.manager.raft_files import LOOK_FOR_ROOM_S, RaftFiles, SyncedTogether
 from swarm.manager.wal_records import Scan, scan
 from swarm.security.encryption import Encrypter
 from swarm.simulation.filesystem import FileSystem, PowerCut
@@ -82,6 +82,17 @@ class Disk:
         hard_state = HardState()
         hard_state.CopyFrom(opened.storage.initial_state()[0])
         return opened.storage, opened.store, hard_state
+
+    @property
+    def waits(self) -> bool:
+        """Something is to be synced, and is not yet."""
+        return bool(self._syncing)
+
+    def begin(self) -> None:
+        """An empty log, before a manager asks to be let in (RaftDisk.begin)."""
+        self.open(check_mutation=False)
+        self.system.process_ended()
+        self._forget()
 
     @property
     def durable_index(self) -> int:
@@ -195,6 +206,16 @@ class Disk:
         if enough != self._had_room:
             self._had_room = enough
             self.on_room(enough)
+            if not enough:
+                self._loop.after(LOOK_FOR_ROOM_S, self._look_again, self._epoch)
+
+    def _look_again(self, epoch: int) -> None:
+        if epoch != self._epoch or self._had_room:
+            return
+        if not self._syncing:
+            self._look_for_room()
+        if not self._had_room:
+            self._loop.after(LOOK_FOR_ROOM_S, self._look_again, epoch)
 
     def _report(self, epoch: int, number: int) -> None:
         if epoch == self._epoch:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from swarm.api.v1.dispatcher_pb2 import AgentMessage, ManagerMessage
 from swarm.api.v1.node_pb2 import Member
-from swarm.api.v1.raft_pb2 import Message
+from swarm.api.v1.raft_pb2 import HardState, Message
+from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
 from swarm.manager.core import effects as fx
 from swarm.manager.core import events as ev
 from swarm.manager.core.consensus import AppliedEntry
 from swarm.manager.core.manager import TICK_S, ManagerCore
+from swarm.manager.core.raft import MemoryStorage
 from swarm.manager.core.store import RandomIds, Store
 from swarm.simulation.disk import Disk
 from swarm.simulation.loop import Process, Running, Signal, spawn
@@ -54,6 +56,8 @@ class ManagerHost:
         self.core: ObservedCore | None = None
         self.epoch = 0
         self.ended = False
+        # By a fault that no crash explains: it must be refused.
+        self.log_is_damaged = False
         self.peers: dict[int, str] = {}
         self._known: Sequence[Member] = ()
         self._paused = False
@@ -73,10 +77,10 @@ class ManagerHost:
         self.epoch += 1
         self._known = known_members or self._known
         cluster, streams = self.cluster, self.cluster.streams
-        self.disk.on_persisted = lambda number: self.submit(ev.Persisted(number))
-        self.disk.on_room = lambda enough: self.submit(ev.RoomOnDisk(enough))
-        self.disk.on_fatal = self._disk_failed
-        storage, store, hard_state = self.disk.open(cluster.check_mutation)
+        opened = self._open_disk()
+        if opened is None:
+            return
+        storage, store, hard_state = opened
         incarnation = f"{self.name}/{self.raft_id}/{self.epoch}"
         self.core = ObservedCore(
             raft_id=self.raft_id,
@@ -92,6 +96,28 @@ class ManagerHost:
         self._set_members([*self._known, *store.members()])
         cluster.note(self.name, "manager starts", f"as {self.raft_id} at {storage.last_index()}")
         self._tick(self.epoch)
+
+    def _open_disk(self) -> tuple[MemoryStorage, Store, HardState] | None:
+        """None where this manager must not or can't start with what is there."""
+        self.disk.on_persisted = lambda number: self.submit(ev.Persisted(number))
+        self.disk.on_room = lambda enough: self.submit(ev.RoomOnDisk(enough))
+        self.disk.on_fatal = self._disk_failed
+        if not self.disk.has_log:
+            # Node._go_on_as_manager: a log that was there is gone.
+            self.cluster.note(self.name, "manager does not start: its log is gone")
+            return None
+        try:
+            return self.disk.open(self.cluster.check_mutation)
+        except CorruptFileError as error:
+            if not self.log_is_damaged:
+                raise Violation(
+                    "a log that only crashes have touched is accepted", f"{self.name}: {error}"
+                ) from error
+            self.cluster.note(self.name, "manager does not start:", str(error))
+            return None
+        except (FatalDiskError, NoSpaceError) as error:
+            self._disk_failed(str(error))
+            return None
 
     def crash(self) -> None:
         """The process is gone at once."""
@@ -250,10 +276,14 @@ class ManagerHost:
             self.machine.raft_let_go(reason)
 
     def _disk_failed(self, reason: str) -> None:
-        """Manager._fatal: the process ends at once."""
+        """Manager._fatal: the process ends at once, and is started again by whoever watches it."""
         self.cluster.note(self.name, "disk fails:", reason)
         self.crash()
-        self.cluster.loop.after(_SUPERVISOR_S, self.machine.start_manager)
+        self.cluster.loop.after(_SUPERVISOR_S, self._start_again, self.epoch)
+
+    def _start_again(self, epoch: int) -> None:
+        if epoch == self.epoch and self.machine.manager is self:
+            self.machine.start_manager()
 
     # Peers
 
@@ -338,7 +368,7 @@ class ManagerHost:
             return
         outcome = Signal(self.cluster.loop)
         epoch, target = self.epoch, self.cluster.machines[name]
-        sending_s = 0.002 * len(chunks)
+        sending_s = self.cluster.scenario.snapshot_piece_s * len(chunks)
         checksum = functools.reduce(lambda sum_, chunk: zlib.crc32(chunk, sum_), chunks, 0)
 
         def arrive() -> None:
