@@ -15,6 +15,7 @@ from swarm.api.v1.raft_pb2 import (
 )
 from swarm.manager.core import effects as fx
 from swarm.manager.core.raft import Role
+from swarm.manager.core.raft.tracker import TrackerConfig
 from swarm.simulation.invariants.log import CommittedLog
 from swarm.simulation.violation import Violation
 
@@ -29,6 +30,7 @@ class _Seen:
     term: int = 0
     commit: int = 0
     vote: int = 0
+    config: TrackerConfig | None = None
     role: Role = Role.FOLLOWER
     promised_term: int = 0
     promised_index: int = 0
@@ -77,7 +79,7 @@ class RaftInvariants:
             )
         seen.durable_commit = hard_state.commit
         seen.term, seen.commit, seen.role = hard_state.term, 0, Role.FOLLOWER
-        seen.vote = hard_state.vote
+        seen.vote, seen.config = hard_state.vote, None
 
     def ended(self, host: ManagerHost) -> None:
         """Of its volatile state nothing is expected any more."""
@@ -103,8 +105,8 @@ class RaftInvariants:
             self._elected(host, raft.term)
         if raft.role is Role.LEADER and raft.log.committed > seen.commit:
             _check_commit(host, raft.log.term(raft.log.committed))
-            self._check_quorum(host, raft.log.committed)
-        seen.vote = raft.vote
+            self._check_quorum(host, raft.log.committed, seen.config or raft.tracker.config)
+        seen.vote, seen.config = raft.vote, raft.tracker.config
         seen.term, seen.commit, seen.role = raft.term, raft.log.committed, raft.role
         for effect in effects:
             if isinstance(effect, fx.Persist):
@@ -113,19 +115,28 @@ class RaftInvariants:
                 for message in effect.messages:
                     self._sent(seen, message)
 
-    def _check_quorum(self, host: ManagerHost, commit: int) -> None:
-        """Of each half of the configuration, a majority has what a leader commits by counting on
-        its disk: has acknowledged it, or is the leader itself and has synced it."""
+    def _check_quorum(self, host: ManagerHost, commit: int, before: TrackerConfig) -> None:
+        """What a leader commits by counting is on the disks of a quorum, of the configuration
+        before this turn or of the one that came into force in it."""
         assert host.core is not None, "it leads"
-        config = host.core.consensus.node.raft.tracker.config
-        for voters in (config.voters.incoming, config.voters.outgoing):
-            durable = [raft_id for raft_id in voters if self._durable(host, raft_id) >= commit]
-            if voters and 2 * len(durable) <= len(voters):
-                raise Violation(
-                    "a quorum has what is committed",
-                    f"{host.name} commits {commit}: of the voters {sorted(voters)} only "
-                    f"{sorted(durable)} have it on their disks",
-                )
+        now = host.core.consensus.node.raft.tracker.config
+        if self._has_quorum(host, commit, before) or self._has_quorum(host, commit, now):
+            return
+        voters = now.voters.ids()
+        durable = [raft_id for raft_id in voters if self._durable(host, raft_id) >= commit]
+        raise Violation(
+            "a quorum has what is committed",
+            f"{host.name} commits {commit}: of the voters {sorted(voters)} only "
+            f"{sorted(durable)} have it on their disks",
+        )
+
+    def _has_quorum(self, host: ManagerHost, commit: int, config: TrackerConfig) -> bool:
+        halves = (config.voters.incoming, config.voters.outgoing)
+        return all(
+            2 * sum(self._durable(host, raft_id) >= commit for raft_id in voters) > len(voters)
+            for voters in halves
+            if voters
+        )
 
     def _durable(self, leader: ManagerHost, raft_id: int) -> int:
         if raft_id == leader.raft_id:
