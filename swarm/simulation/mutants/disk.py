@@ -36,15 +36,6 @@ def _fsync_retried() -> list[Patch]:
     return [(Wal, "_write_and_sync", again)]
 
 
-def _torn_tail_stays() -> list[Patch]:
-    """What a crash left half written is not cut off before the log goes on."""
-
-    def leave(self: Wal, length: int) -> None:
-        del self, length
-
-    return [(Wal, "_zero", leave)]
-
-
 def _damage_cut_off() -> list[Patch]:
     """Damage in the middle of the log is taken for a torn end."""
 
@@ -63,7 +54,6 @@ def _lost_disk_comes_back() -> list[Patch]:
 MAKERS: dict[str, Maker] = {
     "dropped-snapshot-chunk": _dropped_snapshot_chunk,
     "fsync-retried": _fsync_retried,
-    "torn-tail-stays": _torn_tail_stays,
     "damage-cut-off": _damage_cut_off,
     "lost-disk-comes-back": _lost_disk_comes_back,
 }

@@ -17,5 +17,6 @@ def everywhere(function: Callable[..., Any], instead: Callable[..., Any]) -> lis
     return [
         (module, name, instead)
         for path, module in list(sys.modules.items())
-        if path.startswith("swarm.") and getattr(module, name, None) is function
+        if path.startswith(("swarm.manager.", "swarm.worker."))
+        and getattr(module, name, None) is function
     ]

@@ -20,7 +20,6 @@ from swarm.manager.core.store import store as store_module
 from swarm.manager.core.store.objects import TABLES
 from swarm.manager.core.store.verdicts import RequestMemory
 from swarm.simulation.mutants.patches import Maker, Patch, everywhere
-from swarm.worker.core.session import Session
 
 
 def _double_slot() -> list[Patch]:
@@ -110,17 +109,6 @@ def _request_forgotten_in_snapshot() -> list[Patch]:
     return [(Store, "loaded", without)]
 
 
-def _old_assignments_taken() -> list[Patch]:
-    """An agent takes assignments from a manager that is behind what it has seen."""
-    take = Session._assignments  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-
-    def trusting(self: Session, assignments: Any, now: float) -> None:
-        self.position = (0, 0)
-        take(self, assignments, now)
-
-    return [(Session, "_assignments", trusting)]
-
-
 MAKERS: dict[str, Maker] = {
     "double-slot": _double_slot,
     "request-twice": _request_twice,
@@ -129,5 +117,4 @@ MAKERS: dict[str, Maker] = {
     "status-goes-back": _status_goes_back,
     "reservation-ignored": _reservation_ignored,
     "request-forgotten-in-snapshot": _request_forgotten_in_snapshot,
-    "old-assignments-taken": _old_assignments_taken,
 }
