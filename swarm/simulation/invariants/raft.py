@@ -103,7 +103,9 @@ class RaftInvariants:
             )
         if raft.role is Role.LEADER and (seen.role is not Role.LEADER or raft.term != seen.term):
             self._elected(host, raft.term)
-        if raft.role is Role.LEADER and raft.log.committed > seen.commit:
+        # Elected in this very turn, it may have learnt of a commit as a follower before.
+        led = seen.role is Role.LEADER and raft.term == seen.term
+        if led and raft.role is Role.LEADER and raft.log.committed > seen.commit:
             _check_commit(host, raft.log.term(raft.log.committed))
             self._check_quorum(host, raft.log.committed, seen.config or raft.tracker.config)
         seen.vote, seen.config = raft.vote, raft.tracker.config
