@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from swarm.api.v1.raft_pb2 import ConfState, HardState, Snapshot
+from swarm.api.v1.raft_pb2 import HardState, Snapshot
 from swarm.api.v1.store_pb2 import SnapshotPiece
 from swarm.manager.core.consensus import storage_from
 from swarm.manager.core.effects import Persist, SaveSnapshot
 from swarm.manager.core.raft import MemoryStorage
-from swarm.manager.core.store import Store, StoreImage
+from swarm.manager.core.recovery import NewCluster
+from swarm.manager.core.store import Store
 from swarm.manager.garbage import loading
 from swarm.manager.snapshots import Snapshots, SnapshotWriter
 from swarm.manager.wal import Wal
@@ -87,15 +88,22 @@ class RaftDisk:
         return Opened(RaftDisk(wal, snapshots), storage_from(snapshot, hard_state, entries), store)
 
     @staticmethod
-    def create(folder: Path, conf_state: ConfState, image: StoreImage) -> None:
-        """The first manager's beginning: a snapshot at index 1 with the group and its store."""
+    def create(folder: Path, beginning: NewCluster) -> None:
+        """The first manager's beginning: a snapshot with the group and its store."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         encrypter = open_encrypter(folder)
-        Snapshots(folder / "snapshots", encrypter).save(1, 1, conf_state, image.serialised())
-        wal, _, _ = Wal.open(folder / "wal", encrypter, snapshot_index=1, snapshot_term=1)
-        wal.append(HardState(term=1, commit=1), [])
+        _save(Snapshots(folder / "snapshots", encrypter), beginning)
+        index, term = beginning.index, beginning.term
+        wal, _, _ = Wal.open(folder / "wal", encrypter, snapshot_index=index, snapshot_term=term)
+        wal.append(HardState(term=term, commit=index), [])
         wal.sync()
         wal.close()
+
+    def begin_anew(self, beginning: NewCluster) -> None:
+        """The beginning of another group on this disk: a snapshot above all that the log holds,
+        as if a leader had sent it. From its rename on it is what the next `open` finds, and the
+        log is void."""
+        _save(self._snapshots, beginning)
 
     @staticmethod
     def begin(folder: Path) -> None:
@@ -218,3 +226,8 @@ class RaftDisk:
         if must_sync:
             self._wal.sync()
         return number
+
+
+def _save(snapshots: Snapshots, beginning: NewCluster) -> None:
+    chunks = beginning.image.serialised()
+    snapshots.save(beginning.index, beginning.term, beginning.conf_state, chunks)

@@ -52,7 +52,7 @@ class Encrypter:
     ) -> None:
         self._key = key
         self._random_bytes = random_bytes
-        self._keys = {_key_id(each): each for each in (key, *older)}
+        self._keys = {key_id_of(each): each for each in (key, *older)}
         self._cipher_of = lru_cache(maxsize=64)(self._derive)
         self._renew_salt()
 
@@ -94,7 +94,7 @@ class Encrypter:
             raise SecurityError("the encrypted text was changed or moved") from None
 
     def _renew_salt(self) -> None:
-        prefix = bytes((_VERSION,)) + _key_id(self._key) + self._random_bytes(_SALT_BYTES)
+        prefix = bytes((_VERSION,)) + key_id_of(self._key) + self._random_bytes(_SALT_BYTES)
         self._current = (prefix, self._cipher_of(prefix))
         self._seals_left = _SEALS_PER_SALT
 
@@ -148,7 +148,8 @@ def _read_keys(path: Path) -> list[bytes]:
     return keys
 
 
-def _key_id(key: bytes) -> bytes:
+def key_id_of(key: bytes) -> bytes:
+    """What names a key without telling it: 4 bytes."""
     if len(key) != _KEY_BYTES:
         raise ValueError(f"an encryption key has {_KEY_BYTES} bytes, not {len(key)}")
     return _hkdf(key, None, b"swarm key id", _KEY_ID_BYTES)
