@@ -15,6 +15,7 @@ from pathlib import Path
 
 from swarm.api.v1.raft_pb2 import Entry, HardState
 from swarm.disk import REAL_DISK, CorruptFileError, Disk, fatal
+from swarm.manager.damage import way_out
 from swarm.manager.wal_records import Record, RecordType, Scan, end_of_data, scan
 from swarm.manager.wal_segments import Segment, name_of, position_for
 from swarm.security.encryption import Encrypter
@@ -108,10 +109,7 @@ class Replay:
     ) -> None:
         self._encrypter = encrypter
         self._disk = disk
-        self._way_out = (
-            "Remove this manager from the cluster on another one (node demote, node rm), delete "
-            f"{folder.parent} and join again; if there is no other, restore a backup."
-        )
+        self._way_out = way_out(folder.parent)
         self.hard_state = HardState()
         self.last_index = self.last_term = self.number = self.end = self.torn_bytes = 0
         self.segment_number = 0

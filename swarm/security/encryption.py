@@ -123,8 +123,9 @@ def open_encrypter(raft_folder: Path) -> Encrypter:
         return Encrypter(*_read_keys(path))
     if any(path for name in ("wal", "snapshots") for path in (raft_folder / name).glob("*")):
         raise SecurityError(
-            f"{path} is missing, and without it the log beside it can't be read: restore the key "
-            f"from a backup, or remove {raft_folder} and join the cluster again"
+            f"{path} is missing, and without it the log beside it can't be read: put the key back, "
+            f"or move {raft_folder} away, start swarmd again, and on another manager `swarmctl "
+            "node demote` and `swarmctl node promote` this node"
         )
     make_folder(raft_folder)
     key = generate_key()
