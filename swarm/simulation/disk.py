@@ -15,6 +15,7 @@ from swarm.api.v1.store_pb2 import SnapshotPiece
 from swarm.manager.core.consensus import storage_from
 from swarm.manager.core.effects import Persist
 from swarm.manager.core.raft import MemoryStorage
+from swarm.manager.core.recovery import NewCluster
 from swarm.manager.core.store import Store
 from swarm.simulation.loop import Loop, Signal
 
@@ -117,6 +118,23 @@ class Disk:
         self.lost_records += len(self._unsynced) - kept
         self._unsynced.clear()
         self._syncing = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was ever written: whoever has this disk promised nothing."""
+        return not self._snapshots and not self._log.last_index
+
+    def reach(self) -> tuple[int, int]:
+        """Term and index of the last entry that a start would find."""
+        storage, _, _ = self.open(lambda _: None, check_mutation=False)
+        last = storage.last_index()
+        return storage.term(last), last
+
+    def begin_anew(self, beginning: NewCluster) -> None:
+        """The log of another group, above all that this one holds (RaftDisk.begin_anew)."""
+        pieces = list(beginning.image.pieces())
+        saved = SavedSnapshot(beginning.index, beginning.term, beginning.conf_state, pieces)
+        self._snapshots[saved.index] = saved
 
     def wipe(self) -> None:
         """The manager is none any more: its folder is removed."""

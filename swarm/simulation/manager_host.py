@@ -13,6 +13,7 @@ from swarm.manager.core import effects as fx
 from swarm.manager.core import events as ev
 from swarm.manager.core.consensus import AppliedEntry
 from swarm.manager.core.manager import TICK_S, ManagerCore
+from swarm.manager.core.membership import admission
 from swarm.manager.core.store import RandomIds, Store
 from swarm.simulation.disk import Disk, SavedSnapshot
 from swarm.simulation.loop import Process, Running, Signal, spawn
@@ -269,14 +270,27 @@ class ManagerHost:
         """As RaftApi.Stream: a removed member is told so."""
         if self.core is None:
             return
-        member = self.core.store.member(sender.raft_id)
-        if member is not None and member.removed:
+        refused = admission.refusal(
+            self.core.store, sender.raft_id, sender.name, sender.incarnation
+        )
+        if refused:
             epoch = sender.epoch
             self.cluster.network.datagram(
-                self.name, sender.name, lambda: sender.refused(epoch, "removed")
+                self.name, sender.name, lambda: sender.refused(epoch, refused)
             )
-            return
-        self.submit(ev.Received(batch))
+        elif batch:
+            self.submit(ev.Received(batch))
+
+    @property
+    def incarnation(self) -> int:
+        """Of the cluster, as far as this manager knows."""
+        cluster = self.core.store.cluster() if self.core is not None else None
+        return cluster.incarnation if cluster is not None else 0
+
+    def introduce_itself(self) -> None:
+        """As a transport's streams do when they open, which they try again and again."""
+        for raft_id in list(self.peers):
+            self._to_peer(raft_id, lambda host: host.raft_received(self, []))
 
     def refused(self, epoch: int, reason: str) -> None:
         if epoch == self.epoch and not self._paused:

@@ -5,19 +5,24 @@ A mutant replaces functions of production classes while it is applied, and never
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from swarm.api.v1.raft_pb2 import ConfChange, ConfState, Entry
 from swarm.manager.core import effects as fx
+from swarm.manager.core import recovery
 from swarm.manager.core.consensus import Consensus
 from swarm.manager.core.leadership import Leadership
 from swarm.manager.core.manager import ManagerCore
 from swarm.manager.core.orchestrator.work import Work
+from swarm.manager.core.raft import MemoryStorage
 from swarm.manager.core.raft.log import RaftLog
 from swarm.manager.core.raft.quorum import MajorityConfig, VoteResult
 from swarm.manager.core.store.objects import TABLES
 from swarm.manager.core.store.verdicts import RequestMemory
+from swarm.simulation import new_cluster
 from swarm.simulation.disk import Disk, SavedSnapshot
 from swarm.simulation.manager_host import ManagerHost
 
@@ -200,6 +205,26 @@ def _dropped_snapshot_chunk() -> list[Patch]:
     return [(ManagerHost, "receive_snapshot", cut)]
 
 
+def _recover_known_commits() -> list[Patch]:
+    """A new cluster is made of what its survivor knows to be committed, not of all of its log."""
+
+    def known(storage: MemoryStorage) -> list[Entry]:
+        commit = storage.initial_state()[0].commit
+        return storage.entries(storage.first_index(), commit + 1, sys.maxsize)
+
+    return [(new_cluster, "entries_of", known)]
+
+
+def _recover_without_members() -> list[Patch]:
+    """Changes of the group are skipped while a new cluster is made: it has another one anyway."""
+
+    def unchanged(state: ConfState, change: ConfChange) -> ConfState:
+        del change
+        return state
+
+    return [(recovery, "conf_state_after", unchanged)]
+
+
 MUTANTS = Mutants(
     {
         "vote-without-fsync": _vote_without_fsync,
@@ -213,5 +238,7 @@ MUTANTS = Mutants(
         "restore-merges": _restore_merges,
         "brain-outlives-term": _brain_outlives_term,
         "dropped-snapshot-chunk": _dropped_snapshot_chunk,
+        "recover-known-commits": _recover_known_commits,
+        "recover-without-members": _recover_without_members,
     }
 )

@@ -33,7 +33,11 @@ FAULTS = (
     "join_worker",
     "promote_demote",
     "resign",
+    "force_new_cluster",
 )
+# Not drawn along with the others, so that seeds stay what they were.
+_APART = ("force_new_cluster",)
+_FORCE_NEW_CLUSTER_SHARE = 0.1
 
 
 @dataclass(slots=True)
@@ -70,7 +74,9 @@ def draw(seed: int, allowed: Iterable[str] = FAULTS) -> Scenario:
     managers = rng.choice((1, 2, 3, 3, 3, 3, 4, 5))
     workers = rng.choice((1, 2, 2, 3))
     count = rng.randint(1, 6) if rng.random() < 0.9 else 0
-    chosen = rng.sample(FAULTS, count)
+    chosen = rng.sample([name for name in FAULTS if name not in _APART], count)
+    if Streams(seed).of("force_new_cluster").random() < _FORCE_NEW_CLUSTER_SHARE:
+        chosen.append("force_new_cluster")
     permitted = set(allowed)
     faults = frozenset(name for name in chosen if name in permitted)
     skewed = "clock_skew" in faults

@@ -19,8 +19,9 @@ from swarm.api.v1.store_pb2 import (
     Object,
     Transaction,
 )
+from swarm.manager.core.consensus import AppliedEntry
 from swarm.manager.core.raft.confchange import conf_state_after
-from swarm.manager.core.store import Store, StoreImage
+from swarm.manager.core.store import Applied, Store, StoreImage
 
 _NS_PER_SECOND = 1_000_000_000
 
@@ -39,23 +40,29 @@ class NewCluster:
     image: StoreImage
 
 
-def apply_all(store: Store, conf_state: ConfState, entries: Iterable[Entry]) -> None:
+def apply_all(store: Store, conf_state: ConfState, entries: Iterable[Entry]) -> list[AppliedEntry]:
     """Apply what the log holds above the store, whether or not it is known to be committed.
-    `conf_state`: the group at the store's index.
+    `conf_state`: the group at the store's index. Returns what took effect.
 
     What this manager knows to be committed lags behind what was: an acknowledged write may be
     in its log with nobody having told it yet. So all of it counts. (etcd and SwarmKit drop what
     is above the commit index that they know.) An entry that never was committed becomes so by
     this; to its client it was "unknown", which is true of both outcomes.
     """
+    applied: list[AppliedEntry] = []
     for entry in entries:
+        store.applied_index = entry.index
+        change: ConfChange | None = None
+        done = Applied((), ())
         if entry.type == ENTRY_CONF_CHANGE:
             # As it took effect elsewhere: later entries name the versions that it made.
             change = ConfChange.FromString(entry.data)
             conf_state = conf_state_after(conf_state, change)
-            store.apply_member_change(entry.index, change, conf_state)
+            done = store.apply_member_change(entry.index, change, conf_state)
         elif entry.data:
-            store.apply(entry.index, entry.term, LogPayload.FromString(entry.data))
+            done = store.apply(entry.index, entry.term, LogPayload.FromString(entry.data))
+        applied.append(AppliedEntry(entry.index, entry.term, done.verdicts, done.changes, change))
+    return applied
 
 
 def new_cluster(
