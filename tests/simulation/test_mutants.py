@@ -51,6 +51,8 @@ SEARCHES = {
         0, 60, ("nobody goes round in circles", "core does not fail", "the cluster comes to rest")
     ),
     "dropped-snapshot-chunk": Search(3, 60, ("equal tables at an equal index",)),
+    "recover-known-commits": Search(15, 40, ("a new cluster has all that was committed",)),
+    "recover-without-members": Search(15, 40, ("equal tables at an equal index",)),
 }
 
 
