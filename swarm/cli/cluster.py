@@ -18,7 +18,7 @@ from swarm.cli.errors import CliError
 from swarm.cli.flags import STRING
 from swarm.cli.session import Session
 from swarm.cli.swarm import NODE_ADDRESS
-from swarm.disk import NoSpaceError, fatal, fsync_folder, is_no_space, sync_file
+from swarm.disk import FatalDiskError, fsync_folder, sync_file
 
 _RESTORE_TIMEOUT_S = 600.0
 _PORTION_BYTES = 256 << 10
@@ -95,12 +95,9 @@ def _written_beside(path: Path) -> Generator[IO[bytes]]:
             sync_file(descriptor, beside)
         beside.replace(path)
         fsync_folder(path.parent)
-    except OSError as error:
-        if is_no_space(error):
-            raise CliError(
-                str(NoSpaceError(f"no space left to write {path}: free some and try again"))
-            ) from None
-        raise CliError(str(fatal("writing", path, error))) from None
+    except (OSError, FatalDiskError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise CliError(f"{path} can't be written, and is what it was before: {reason}") from None
     finally:
         beside.unlink(missing_ok=True)
 

@@ -104,9 +104,7 @@ def _addresses(command: Any) -> Any:
 )
 @_addresses
 @_settings
-@docker_bool_option(
-    "--force-new-cluster", help="Force create a new cluster from current state (one manager left)"
-)
+@docker_bool_option("--force-new-cluster", help="Force create a new cluster from current state")
 @click.pass_context
 def init(
     ctx: click.Context,

@@ -309,3 +309,60 @@ def test_the_backup_method_is_for_users_and_not_for_nodes(daemons: Daemons) -> N
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             asyncio.run(backup())
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_a_disk_from_the_past_brings_no_removed_member_back(daemons: Daemons) -> None:
+    """As after a machine's snapshot was rolled back: node.json and the log are an earlier
+    member's, which was removed since."""
+    managers = daemons.cluster(3)
+    node = next(one for one in managers if one is not leader_of(managers))
+    rest = [one for one in managers if one is not node]
+    old = node.info().raft_id
+    node.terminate()
+    past = daemons.folder / "past"
+    past.mkdir()
+    shutil.copy(node.state_dir / "node.json", past)
+    shutil.copytree(node.state_dir / "raft", past / "raft")
+    node.start()
+    rest[0].set_role(node.name, manager=False)
+    until(lambda: not node.info().raft_id)
+    rest[0].set_role(node.name, manager=True)
+    until(lambda: settled(rest[0], 3, 3))
+    newer = node.info().raft_id
+    assert newer not in (0, old)
+
+    node.terminate()
+    shutil.copy(past / "node.json", node.state_dir)
+    shutil.rmtree(node.state_dir / "raft")
+    shutil.copytree(past / "raft", node.state_dir / "raft")
+    node.start()
+
+    until(lambda: node.info().raft_id not in (0, old, newer), 30)
+    assert "this manager was removed from the Raft group" in node.log()
+    until(lambda: settled(rest[0], 3, 3), 30)
+    leader = leader_of(managers)
+    leader.create_service("web", 1)
+    until(lambda: leader.running())
+
+
+def test_a_backup_that_finds_no_room_leaves_the_older_one(daemons: Daemons) -> None:
+    """A file size limit stands for a full disk: the same error to who writes."""
+    (manager,) = daemons.cluster(1)
+    secret = passphrase_file(daemons)
+    target = daemons.folder / "swarm.backup"
+    target.write_bytes(b"the older one")
+    command = [sys.executable, "-m", "swarm.cli", "-H", f"unix://{manager.socket}", "cluster"]
+    command += ["backup", "--passphrase-file", secret, str(target)]
+    done = subprocess.run(
+        ["prlimit", "--fsize=1000", *command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "can't be written, and is what it was before" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert target.read_bytes() == b"the older one"
+    assert not list(daemons.folder.glob(".*.tmp"))
