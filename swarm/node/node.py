@@ -198,7 +198,11 @@ class Node:
             except BaseException:
                 await self._give_up_new_cluster(before)
                 raise
-            await self._start_manager()
+            try:
+                await self._start_manager()
+            except BaseException:
+                self._bring_up()
+                raise
             log.warning("the swarm goes on with this node as its only manager")
             if self._agent is not None and addresses != old:
                 agent, self._agent = self._agent, None
