@@ -67,8 +67,8 @@ def check_passphrase(passphrase: str) -> None:
         )
 
 
-def write_backup(pieces: Iterable[SnapshotPiece], passphrase: str) -> Iterator[bytes]:
-    """The backup's bytes, a piece at a time."""
+def write_backup(pieces: Iterable[bytes], passphrase: str) -> Iterator[bytes]:
+    """The backup's bytes, for each of a `StoreImage.serialised` some."""
     salt = os.urandom(16)
     key = _key(passphrase, salt, *_SCRYPT)
     fields = _HEADER.pack(_MAGIC, _VERSION, *_SCRYPT, key_id_of(key), salt)
@@ -77,7 +77,7 @@ def write_backup(pieces: Iterable[SnapshotPiece], passphrase: str) -> Iterator[b
     yield header
     number = 0
     for number, piece in enumerate(pieces, 1):
-        yield _frame(encrypter, header, _Kind.CHUNK, number, piece.SerializeToString())
+        yield _frame(encrypter, header, _Kind.CHUNK, number, piece)
     yield _frame(encrypter, header, _Kind.END, number + 1, b"")
 
 

@@ -31,7 +31,7 @@ class BackupMethods(ControlRequests):
         who, _ = who_of(context)
         image = self.manager.core.consensus.image()
         log.info("a backup at index %d for %s", image.header.index, who)
-        data = write_backup(image.pieces(), request.passphrase)
+        data = write_backup(image.serialised(), request.passphrase)
         begins = True
         while (piece := await asyncio.to_thread(next, data, None)) is not None:
             yield pb.BackupResponse(begins=begins, data=piece)

@@ -35,7 +35,7 @@ def store() -> Store:
 
 def written(store: Store) -> bytes:
     image = store.snapshot(7, 2, ConfState(voters=[1]))
-    return b"".join(write_backup(image.pieces(), PASSPHRASE))
+    return b"".join(write_backup(image.serialised(), PASSPHRASE))
 
 
 def read(data: bytes, passphrase: str = PASSPHRASE, portion: int = 1 << 16) -> backup.Backup:
@@ -92,7 +92,7 @@ def test_each_cut_is_found(store: Store) -> None:
 
 def test_frames_can_be_neither_left_out_nor_exchanged(store: Store) -> None:
     image = store.snapshot(7, 2, ConfState())
-    header, *frames = write_backup(image.pieces(), PASSPHRASE)
+    header, *frames = write_backup(image.serialised(), PASSPHRASE)
     assert len(frames) > 3
     for wrong in (
         [frames[0], *frames[2:]],
@@ -108,7 +108,7 @@ def test_newer_formats_say_what_to_do(store: Store) -> None:
     data[8] = 2
     with pytest.raises(BackupError, match="newer swarmd"):
         read(bytes(data))
-    later = [SnapshotPiece(header=SnapshotHeader(format=9))]
+    later = [SnapshotPiece(header=SnapshotHeader(format=9)).SerializeToString()]
     with pytest.raises(BackupError, match=r"format 9.*update swarmd"):
         read(b"".join(write_backup(later, PASSPHRASE)))
 
