@@ -74,3 +74,5 @@ bench:  ## measure beside Docker Swarm and etcd, as root: ROUNDS=N [OUT=folder f
 	$(BIN)/python -m benchmarks.writes --etcd --swarm --rounds $(or $(ROUNDS),3) $(if $(OUT),--json $(OUT)/writes.json)
 	$(BIN)/python -m benchmarks.failover --rounds $(or $(ROUNDS),3) --worker-rounds $(or $(ROUNDS),3) $(if $(OUT),--json $(OUT)/failover.json)
 	$(BIN)/python -m benchmarks.failover --silent --rounds $(or $(ROUNDS),3) --worker-rounds $(or $(ROUNDS),3) $(if $(OUT),--json $(OUT)/silent.json)
+	$(BIN)/python -m benchmarks.restart $(if $(OUT),--json $(OUT)/restart.json)
+	$(BIN)/python -m benchmarks.snapshot --rounds $(or $(ROUNDS),3) $(if $(OUT),--json $(OUT)/snapshot.json)

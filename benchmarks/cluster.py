@@ -140,23 +140,32 @@ class Cluster:
     leader_program: str = "swarm.node.main"
     folder: Path = field(init=False)
     nodes: list[NodeProcess] = field(init=False)
+    # What another node joins with.
+    join_address: str = field(init=False, default="")
+    manager_token: str = field(init=False, default="")
+    worker_token: str = field(init=False, default="")
+    _block: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="swarm-bench-"))
-        block = "" if self.network is not None else _free_block()
+        self._block = "" if self.network is not None else _free_block()
         names = [f"m{n + 1}" for n in range(self.managers)]
         names += [f"w{n + 1}" for n in range(self.workers)]
-        self.nodes = [
-            NodeProcess(
-                name,
-                number,
-                self.folder / name,
-                f"{block}.{number}" if block else Network.address(number),
-            )
-            for number, name in enumerate(names, 1)
-        ]
-        for node in self.nodes:
-            node.folder.mkdir()
+        self.nodes = []
+        for name in names:
+            self._add_node(name)
+
+    def _add_node(self, name: str) -> NodeProcess:
+        number = len(self.nodes) + 1
+        address = f"{self._block}.{number}" if self._block else Network.address(number)
+        node = NodeProcess(name, number, self.folder / name, address)
+        node.folder.mkdir()
+        self.nodes.append(node)
+        return node
+
+    def spare(self) -> NodeProcess:
+        """One more node, in no cluster and not started; its end is the cluster's."""
+        return self._add_node(f"s{len(self.nodes) + 1}")
 
     async def __aenter__(self) -> Cluster:
         try:
@@ -173,10 +182,30 @@ class Cluster:
 
     # Nodes
 
-    def launch(self, node: NodeProcess) -> None:
-        """Start a node's daemon, and do not wait."""
+    async def start(self, node: NodeProcess) -> None:
+        """Start a node's daemon, and wait for its socket to answer."""
+        self.launch(node)
+        if node.channel is not None:
+            await node.channel.close()
+        node.channel = channel_to(node.socket)
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await node.daemon.Info(InfoRequest(), timeout=1)
+                return
+            if (
+                node.process is None
+                or node.process.poll() is not None
+                or time.monotonic() > deadline
+            ):
+                raise RuntimeError(f"{node.name}: {processes.last_lines(node.log)}")
+            await asyncio.sleep(0.05)
+
+    def launch(self, node: NodeProcess, *before: str) -> None:
+        """Start a node's daemon, under a command of `before` if that is given, and do not wait."""
         node.process = processes.start(
             [
+                *before,
                 *(self.network.machine(node.number).inside() if self.network is not None else ()),
                 *(sys.executable, "-m", self._program(node)),
                 *("--state-dir", node.folder / "state", "--socket", node.socket),
@@ -186,22 +215,6 @@ class Cluster:
             node.log,
             self.environment,
         )
-
-    async def start(self, node: NodeProcess) -> None:
-        """Start a node's daemon, and wait for its socket to answer."""
-        self.launch(node)
-        assert node.process is not None
-        if node.channel is not None:
-            await node.channel.close()
-        node.channel = channel_to(node.socket)
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while True:
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                await node.daemon.Info(InfoRequest(), timeout=1)
-                return
-            if node.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{node.name}: {processes.last_lines(node.log)}")
-            await asyncio.sleep(0.05)
 
     def _program(self, node: NodeProcess) -> str:
         return self.leader_program if node is self.nodes[0] else "swarm.node.main"
@@ -266,11 +279,13 @@ class Cluster:
         first = self.nodes[0]
         answer = await first.daemon.Init(self.init, timeout=30)
         first.node_id = answer.node_id
+        self.join_address = answer.join_address
+        self.manager_token, self.worker_token = answer.manager_token, answer.worker_token
         for node in self.nodes[1:]:
             is_manager = self.nodes.index(node) < self.managers
             request = JoinRequest(
-                token=answer.manager_token if is_manager else answer.worker_token,
-                remote_addresses=[answer.join_address],
+                token=self.manager_token if is_manager else self.worker_token,
+                remote_addresses=[self.join_address],
             )
             node.node_id = (await node.daemon.Join(request, timeout=60)).node_id
         await self.all_ready()

@@ -58,6 +58,7 @@ class Disk:
     open: Callable[[Path, int, int], int] = os.open
     close: Callable[[int], None] = os.close
     size: Callable[[int], int] = _size
+    cut: Callable[[int, int], None] = os.ftruncate
     reader: Callable[[Path], BinaryIO] = _reader
     names: Callable[[Path], list[str]] = os.listdir
     rename: Callable[[Path, Path], None] = os.replace

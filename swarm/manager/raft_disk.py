@@ -11,17 +11,19 @@ import logging
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from swarm.api.v1.raft_pb2 import ConfState, Snapshot
-from swarm.api.v1.store_pb2 import SnapshotPiece
+from swarm.api.v1.raft_pb2 import Snapshot
 from swarm.manager.core.effects import Persist, SaveSnapshot
 from swarm.manager.core.raft import MemoryStorage
+from swarm.manager.core.recovery import NewCluster
 from swarm.manager.core.store import Store
+from swarm.manager.garbage import loading
 from swarm.manager.raft_files import LOOK_FOR_ROOM_S, RaftFiles, SyncedTogether
 from swarm.manager.snapshots import SnapshotWriter
 from swarm.manager.wal import Wal
@@ -29,6 +31,9 @@ from swarm.priority import prefer_this_process
 from swarm.security.encryption import open_encrypter
 
 _T = TypeVar("_T")
+
+# After each piece of a snapshot, which takes half a millisecond: see `save_snapshot`.
+_PAUSE_S = 0.003
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +62,26 @@ class RaftDisk:
     @staticmethod
     def open(folder: Path) -> Opened:
         """Read log and newest snapshot. CorruptFileError, NoSpaceError, FatalDiskError."""
+        with loading():
+            return RaftDisk._open(folder)
+
+    @staticmethod
+    def _open(folder: Path) -> Opened:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         opened = RaftFiles.open(folder, open_encrypter(folder))
         return Opened(RaftDisk(opened.files), opened.storage, opened.store)
 
     @staticmethod
-    def create(folder: Path, conf_state: ConfState, pieces: Sequence[SnapshotPiece]) -> None:
-        """The first manager's beginning: a snapshot at index 1 with the group and its store."""
+    def create(folder: Path, beginning: NewCluster) -> None:
+        """The first manager's beginning: a snapshot with the group and its store."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        RaftFiles.create(folder, open_encrypter(folder), conf_state, pieces)
+        RaftFiles.create(folder, open_encrypter(folder), beginning)
+
+    def begin_anew(self, beginning: NewCluster) -> None:
+        """The beginning of another group on this disk: a snapshot above all that the log holds,
+        as if a leader had sent it. From its rename on it is what the next `open` finds, and the
+        log is void."""
+        self._files.begin_anew(beginning)
 
     @staticmethod
     def begin(folder: Path) -> None:
@@ -99,12 +115,16 @@ class RaftDisk:
         self._queue.put(index)
 
     async def save_snapshot(self, effect: SaveSnapshot) -> None:
+        """Serialised piece by piece, with a pause after each: a thread that computes keeps the
+        interpreter from the loop for milliseconds at a time."""
+
+        def unhurried() -> Iterator[bytes]:
+            for piece in effect.image.serialised():
+                yield piece
+                time.sleep(_PAUSE_S)
+
         await self.on_snapshot_thread(
-            self._files.save_snapshot,
-            effect.index,
-            effect.term,
-            effect.conf_state,
-            effect.image.pieces(),
+            self._files.save_snapshot, effect.index, effect.term, effect.conf_state, unhurried()
         )
 
     def read_snapshot(self, index: int) -> Iterator[bytes]:

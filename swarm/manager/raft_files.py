@@ -14,6 +14,7 @@ from swarm.disk import REAL_DISK, Disk
 from swarm.manager.core.consensus import storage_from
 from swarm.manager.core.effects import Persist
 from swarm.manager.core.raft import MemoryStorage
+from swarm.manager.core.recovery import NewCluster
 from swarm.manager.core.store import Store
 from swarm.manager.snapshots import Snapshots, SnapshotWriter
 from swarm.manager.wal import SEGMENT_BYTES, Wal
@@ -72,25 +73,22 @@ class RaftFiles:
     def create(
         folder: Path,
         encrypter: Encrypter,
-        conf_state: ConfState,
-        pieces: Iterable[SnapshotPiece],
+        beginning: NewCluster,
         *,
         disk: Disk = REAL_DISK,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
-        """The first manager's beginning: a snapshot at index 1 with the group and its store."""
-        Snapshots(folder / "snapshots", encrypter, disk=disk).save(
-            1, 1, conf_state, (piece.SerializeToString() for piece in pieces)
-        )
+        """The first manager's beginning: a snapshot with the group and its store."""
+        _save(Snapshots(folder / "snapshots", encrypter, disk=disk), beginning)
         log, _, _ = Wal.open(
             folder / "wal",
             encrypter,
-            snapshot_index=1,
-            snapshot_term=1,
+            snapshot_index=beginning.index,
+            snapshot_term=beginning.term,
             segment_bytes=segment_bytes,
             disk=disk,
         )
-        log.append(HardState(term=1, commit=1), [])
+        log.append(HardState(term=beginning.term, commit=beginning.index), [])
         log.sync()
         log.close()
 
@@ -110,13 +108,18 @@ class RaftFiles:
             self.log.sync()
         return number
 
+    def begin_anew(self, beginning: NewCluster) -> None:
+        """The beginning of another group: a snapshot above all that the log holds, as if a leader
+        had sent it. From its rename on it is what the next `open` finds, and the log is void."""
+        _save(self.snapshots, beginning)
+
     def save_snapshot(
-        self, index: int, term: int, conf_state: ConfState, pieces: Iterable[SnapshotPiece]
+        self, index: int, term: int, conf_state: ConfState, pieces: Iterable[bytes]
     ) -> None:
-        """Serialised piece by piece, so that no other work of this process waits for long."""
+        """`pieces`: of a `StoreImage.serialised`, each written as it comes."""
         with self.snapshots.begin(index, term, conf_state) as writer:
             for piece in pieces:
-                writer.write(piece.SerializeToString())
+                writer.write(piece)
             writer.commit()
         self.snapshots.prune()
 
@@ -131,6 +134,11 @@ class RaftFiles:
     def oldest_snapshot_index(self) -> int:
         kept = self.snapshots.list()
         return kept[-1].index if kept else 0
+
+
+def _save(snapshots: Snapshots, beginning: NewCluster) -> None:
+    pieces = beginning.image.serialised()
+    snapshots.save(beginning.index, beginning.term, beginning.conf_state, pieces)
 
 
 @dataclass(slots=True)

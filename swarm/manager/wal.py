@@ -39,6 +39,9 @@ from swarm.manager.wal_segments import (
 from swarm.security.encryption import Encrypter
 
 SEGMENT_BYTES = 64 << 20
+# A start reads whole segments, and small records take their time however few bytes they are:
+# where the snapshot lies in the middle of a segment, no more of it than this is read for nothing.
+SEGMENT_RECORDS = 8_192
 # A record's payload; more is written as several records, each synced before the next.
 _BATCH_BYTES = 4 << 20
 _LENGTH = struct.Struct("<I")
@@ -55,6 +58,8 @@ class _Open:
     sequence: int
     offset: int
     capacity: int
+    # The number of its first record.
+    first_number: int
 
 
 class Wal:
@@ -74,6 +79,7 @@ class Wal:
         snapshot_index: int = 0,
         snapshot_term: int = 0,
         segment_bytes: int = SEGMENT_BYTES,
+        segment_records: int = SEGMENT_RECORDS,
         disk: Disk = REAL_DISK,
     ) -> tuple["Wal", HardState, list[Entry]]:
         """Open the log in ``folder``, or begin one where there is none.
@@ -84,6 +90,7 @@ class Wal:
             snapshot_index: the index of the snapshot that the state was restored from, 0 for none.
             snapshot_term: the term of the entry at that index.
             segment_bytes: the size of segments to come.
+            segment_records: after so many records a segment is full, however small they are.
             disk: how to reach the disk.
 
         Returns:
@@ -97,7 +104,7 @@ class Wal:
             FatalDiskError: the disk failed.
         """
         make_folder(folder, disk)
-        wal = Wal(folder, encrypter, segment_bytes, disk)
+        wal = Wal(folder, encrypter, segment_bytes, segment_records, disk)
         segments = list_segments(folder, disk)
         if not segments:
             wal._begin(SegmentHeader(1, snapshot_index + 1, snapshot_term))
@@ -118,12 +125,20 @@ class Wal:
         hard_state.commit = max(hard_state.commit, snapshot_index)
         return wal, hard_state, entries or []
 
-    def __init__(self, folder: Path, encrypter: Encrypter, segment_bytes: int, disk: Disk) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        encrypter: Encrypter,
+        segment_bytes: int,
+        segment_records: int,
+        disk: Disk,
+    ) -> None:
         self._folder = folder
         self._encrypter = encrypter
         self._disk = disk
+        self._segment_records = segment_records
         self._segments: list[Segment] = []
-        self._open = _Open(-1, folder, 0, 0, 0)
+        self._open = _Open(-1, folder, 0, 0, 0, 0)
         self._next = NextSegment(folder, disk, segment_bytes)
         self._next.discard()
         self._number = 0
@@ -282,12 +297,17 @@ class Wal:
 
     def _write_record(self, plaintext: bytes) -> None:
         size = encoded_size(len(plaintext) + self._encrypter.overhead)
-        if self._open.offset + size > self._open.capacity:
+        if self._open.offset + size > self._open.capacity or self._has_many_records():
             header = SegmentHeader(
                 self._open.sequence + 1, self._synced_index + 1, self._synced_term
             )
             self._begin(header, size)
         self._put(self._open, RecordType.BATCH, plaintext)
+
+    def _has_many_records(self) -> bool:
+        """It is closed for that only where there is space for another one."""
+        written = self._number - self._open.first_number + 1
+        return written >= self._segment_records and self._next.ready
 
     def _put(self, segment: _Open, record_type: RecordType, plaintext: bytes) -> None:
         number = self._number + 1
@@ -316,18 +336,26 @@ class Wal:
             self.has_room = False
         fd, beside = self._next.take()
         path = self._folder / name_of(header.sequence, header.first_index)
-        segment = _Open(fd, path, header.sequence, 0, self._disk.size(fd))
+        capacity = self._disk.size(fd)
+        segment = _Open(fd, path, header.sequence, 0, capacity, self._number + 1)
         self._put(segment, RecordType.SEGMENT, plaintext)
         self._guard("renaming", path, self._disk.rename, beside, path)
         self._guard("making durable", path, self._fsync_folder)
-        if self._open.fd >= 0:
-            self._disk.close(self._open.fd)
+        self._finish_open()
         self._open = segment
         self._segments.append(Segment(header.sequence, header.first_index, path))
         self._synced_index, self._synced_term = header.first_index - 1, header.previous_term
         if not self._pending:
             self.last_index = self._synced_index
         self.reserve()
+
+    def _finish_open(self) -> None:
+        """Give back what a full segment did not need: several are kept, for slow followers."""
+        if self._open.fd >= 0:
+            self._guard(
+                "cutting", self._open.path, self._disk.cut, self._open.fd, self._open.offset
+            )
+            self._disk.close(self._open.fd)
 
     def _continue(self, segments: list[Segment], replay: Replay) -> None:
         """Take up writing where the log that was read ends."""
@@ -337,20 +365,30 @@ class Wal:
         except OSError as error:
             raise fatal("opening", last.path, error) from error
         self._segments = segments
-        self._open = _Open(fd, last.path, last.sequence, replay.end, self._disk.size(fd))
+        capacity = self._disk.size(fd)
+        self._open = _Open(
+            fd, last.path, last.sequence, replay.end, capacity, replay.segment_number
+        )
         self._number = replay.number
         self._hard_state = replay.hard_state
         self._synced_index, self._synced_term = replay.last_index, replay.last_term
         self.last_index = replay.last_index
         if replay.torn_bytes:
             log.warning("%s: cut off a record that a crash left half written", last.path)
-            self._guard("cutting", last.path, self._zero, replay.torn_bytes)
+        self._guard("writing", last.path, self._write_again, replay.newest, replay.torn_bytes)
+        self._guard("fsync of", self._folder, self._fsync_folder)
         self.reserve()
 
-    def _zero(self, length: int) -> None:
-        """Give the torn end back its zeros, so that the next record's sectors begin as zeros."""
-        zeros = bytes(min(length, self._open.capacity - self._open.offset))
-        write_all(self._open.fd, zeros, self._open.offset, self._disk)
+    def _write_again(self, records: bytes, torn_bytes: int) -> None:
+        """Make durable what was read, and give a torn end back its zeros, so that the next
+        record's sectors begin as zeros.
+
+        What was read may be in the kernel's cache alone, where a process was killed before its
+        fsync, or where that failed: the kernel takes the pages for clean then, and no later
+        fsync writes them. But it is promised from now on.
+        """
+        zeros = bytes(min(torn_bytes, self._open.capacity - self._open.offset))
+        write_all(self._open.fd, records + zeros, 0, self._disk)
         self._disk.fdatasync(self._open.fd)
 
     # --- failing --------------------------------------------------------------------------

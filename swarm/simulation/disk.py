@@ -13,9 +13,10 @@ from pathlib import Path
 
 from swarm.api.v1.raft_pb2 import ConfState, HardState, Snapshot
 from swarm.api.v1.store_pb2 import SnapshotPiece
-from swarm.disk import FatalDiskError, NoSpaceError
+from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
 from swarm.manager.core.effects import Persist
 from swarm.manager.core.raft import MemoryStorage
+from swarm.manager.core.recovery import NewCluster
 from swarm.manager.core.store import Restoration, Store
 from swarm.manager.raft_files import LOOK_FOR_ROOM_S, RaftFiles, SyncedTogether
 from swarm.manager.wal_records import Scan, scan
@@ -58,12 +59,11 @@ class Disk:
 
     # The process
 
-    def format(self, conf_state: ConfState, pieces: Sequence[SnapshotPiece]) -> None:
+    def format(self, beginning: NewCluster) -> None:
         RaftFiles.create(
             _FOLDER,
             self._encrypter,
-            conf_state,
-            pieces,
+            beginning,
             disk=self._port,
             segment_bytes=_SEGMENT_BYTES,
         )
@@ -91,8 +91,7 @@ class Disk:
     def begin(self) -> None:
         """An empty log, before a manager asks to be let in (RaftDisk.begin)."""
         self.open(check_mutation=False)
-        self.system.process_ended()
-        self._forget()
+        self.end()
 
     @property
     def durable_index(self) -> int:
@@ -128,6 +127,29 @@ class Disk:
             work()
         except (PowerCut, FatalDiskError, NoSpaceError):
             pass
+
+    def reach(self) -> tuple[int, int]:
+        """Term and index of the last entry that a start would find; zeros where nothing was ever
+        written, or the log is damaged."""
+        try:
+            storage, _, _ = self.open(check_mutation=False)
+        except CorruptFileError:
+            return 0, 0
+        finally:
+            self.end()
+        last = storage.last_index()
+        return storage.term(last), last
+
+    def begin_anew(self, beginning: NewCluster) -> None:
+        """The log of another group, above all that the open one holds (RaftDisk.begin_anew)."""
+        assert self._files is not None, "it is open"
+        self._files.begin_anew(beginning)
+        self.end()
+
+    def end(self) -> None:
+        """Whoever had it open is done."""
+        self.system.process_ended()
+        self._forget()
 
     def wipe(self) -> None:
         """All that was on it is gone."""
@@ -239,7 +261,7 @@ class Disk:
         index: int,
         term: int,
         conf_state: ConfState,
-        pieces: Sequence[SnapshotPiece],
+        pieces: Sequence[bytes],
         done: Callable[[bool], None],
     ) -> None:
         """`done(saved)` is called once it is durable or there was no space, never if the process

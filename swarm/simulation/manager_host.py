@@ -16,6 +16,7 @@ from swarm.manager.core import effects as fx
 from swarm.manager.core import events as ev
 from swarm.manager.core.consensus import AppliedEntry
 from swarm.manager.core.manager import TICK_S, ManagerCore
+from swarm.manager.core.membership import admission
 from swarm.manager.core.raft import MemoryStorage
 from swarm.manager.core.store import RandomIds, Store
 from swarm.simulation.disk import Disk
@@ -305,14 +306,27 @@ class ManagerHost:
         """As RaftApi.Stream: a removed member is told so."""
         if self.core is None:
             return
-        member = self.core.store.member(sender.raft_id)
-        if member is not None and member.removed:
+        refused = admission.refusal(
+            self.core.store, sender.raft_id, sender.name, sender.incarnation
+        )
+        if refused:
             epoch = sender.epoch
             self.cluster.network.datagram(
-                self.name, sender.name, lambda: sender.refused(epoch, "removed")
+                self.name, sender.name, lambda: sender.refused(epoch, refused)
             )
-            return
-        self.submit(ev.Received(batch))
+        elif batch:
+            self.submit(ev.Received(batch))
+
+    @property
+    def incarnation(self) -> int:
+        """Of the cluster, as far as this manager knows."""
+        cluster = self.core.store.cluster() if self.core is not None else None
+        return cluster.incarnation if cluster is not None else 0
+
+    def introduce_itself(self) -> None:
+        """As a transport's streams do when they open, which they try again and again."""
+        for raft_id in list(self.peers):
+            self._to_peer(raft_id, lambda host: host.raft_received(self, []))
 
     def refused(self, epoch: int, reason: str) -> None:
         if epoch == self.epoch and not self._paused:
@@ -356,7 +370,7 @@ class ManagerHost:
             failed = ev.SnapshotFailed("no space")
             self.submit(ev.SnapshotSaved(effect.index) if ok else failed)
 
-        pieces = list(effect.image.pieces())
+        pieces = list(effect.image.serialised())
         self.disk.save_snapshot(effect.index, effect.term, effect.conf_state, pieces, saved)
 
     def _send_snapshot(self, message: Message) -> None:

@@ -42,6 +42,7 @@ FAULTS = (
     "join_worker",
     "promote_demote",
     "resign",
+    "force_new_cluster",
 )
 
 

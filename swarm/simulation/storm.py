@@ -21,6 +21,7 @@ from swarm.simulation.loop import Wait, spawn
 from swarm.simulation.machine import Machine
 from swarm.simulation.manager_host import ManagerHost
 from swarm.simulation.network import Weather
+from swarm.simulation.new_cluster import force_new_cluster
 from swarm.simulation.violation import Violation
 from swarm.simulation.workload import Client
 from swarm.worker.core import events as happened
@@ -63,6 +64,7 @@ class Storm:
             "promote_demote": (4.0, self._promote_demote),
             "resign": (5.0, self._resign),
             **self._disks.faults,
+            "force_new_cluster": (9.0, lambda: force_new_cluster(cluster, self._rng)),
         }
 
     def begin(self) -> None:

@@ -86,6 +86,16 @@ SEARCHES = {
     ),
     "damage-cut-off": Search(("damaged_log",), 20, ("a lost or damaged log is refused", *LOST)),
     "lost-disk-comes-back": Search(("lost_disk",), 20, ("a lost or damaged log is refused", *LOST)),
+    "recover-known-commits": Search(
+        ("force_new_cluster", "leader_kill", "slow_disk"),
+        60,
+        ("a new cluster has all that was committed", *LOST),
+    ),
+    "recover-without-members": Search(
+        ("force_new_cluster", "join_manager", "promote_demote"),
+        60,
+        ("equal tables at an equal index",),
+    ),
 }
 
 

@@ -39,7 +39,7 @@ from swarm.manager.core.touched import touched_rows
 
 # A pass ends after about so many changes, or slots looked at: some 10 ms of work.
 PASS_CHANGES = 200
-PASS_SLOTS = 1_000
+PASS_SLOTS = 200
 # A takeover counts so many tasks per call.
 TAKEOVER_TASKS = 2_000
 

@@ -54,14 +54,20 @@ from swarm.manager.core.raft import (
 )
 from swarm.manager.core.raft.config import Rng
 from swarm.manager.core.reads import Reads
-from swarm.manager.core.store import Store, StoreChange
+from swarm.manager.core.store import Store, StoreChange, StoreImage
 
 # Readys performed in one go: the loop's other events must have their turn (DESIGN, the
 # loop's budget).
 _READYS_PER_TURN = 4
+# After so many changes of rows a turn takes no more Readys: a change takes 20 µs or so.
+_CHANGES_PER_TURN = 200
 # Bytes of committed entries in one Ready: what is applied in one go.
-_APPLY_BYTES = 128 << 10
+_APPLY_BYTES = 64 << 10
 _UNCOMMITTED_BYTES_MAX = 64 << 20
+_SNAPSHOT_INTERVAL = 10_000
+# A member that is heard of keeps what it lacks of the log, also behind a snapshot that is on its
+# way to it, for so many snapshots more: else it would need the next one, and so on.
+_KEPT_INTERVALS_MAX = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +193,19 @@ class Consensus:
         if index <= self.storage.snapshot().index:
             return  # a newer one came from a leader meanwhile
         self.storage.create_snapshot(index, self._saved_conf_state)
-        compact_to = max(index - self.timing.kept_entries, self.storage.first_index() - 1)
+        kept_from = min(index - self.timing.kept_entries, self._lacking_above(index))
+        compact_to = max(kept_from, self.storage.first_index() - 1)
         if compact_to >= self.storage.first_index():
             self.storage.compact(compact_to)
         out.append(CompactLog(compact_to))
+
+    def _lacking_above(self, index: int) -> int:
+        """Members that are heard of, and can still be served from the log, lack what is above."""
+        peers = [p for p in self.node.status().progress.values() if p.recent_active]
+        known = [max(p.match, p.pending_snapshot) for p in peers]
+        lacking = [at for at in known if at + 1 >= self.storage.first_index()]
+        furthest = index - _KEPT_INTERVALS_MAX * self._snapshot_interval()
+        return max(min(lacking, default=index), furthest)
 
     def snapshot_failed(self) -> None:
         """The log keeps what it has; the next snapshot is due an interval later."""
@@ -239,9 +254,10 @@ class Consensus:
             if not self.node.has_ready():
                 break
             self._perform(self.node.ready(), now, out, applied)
-        else:
-            if self.node.has_ready():
-                out.append(Again())
+            if sum(len(entry.changes) for entry in applied) > _CHANGES_PER_TURN:
+                break
+        if self.node.has_ready():
+            out.append(Again())
         out.extend(ReadReady(token) for token in self._reads.ready(self.applied_index))
         self._take_snapshot_if_due(out)
         return applied
@@ -339,16 +355,24 @@ class Consensus:
         out.append(MembersChanged(list(store.members())))
 
     def _take_snapshot_if_due(self, out: list[Effect]) -> None:
-        cluster = self.store.cluster()
-        if self._saving_snapshot or cluster is None:
+        if self._saving_snapshot:
             return
-        if self.applied_index - self._snapshot_index < cluster.spec.snapshot_interval:
+        if self.applied_index - self._snapshot_index < self._snapshot_interval():
             return
         self._saving_snapshot = True
         self._snapshot_index = self.applied_index
         self._saved_conf_state = self.conf_state
-        image = self.store.snapshot(self.applied_index, self.applied_term, self.conf_state)
-        out.append(SaveSnapshot(self.applied_index, self.applied_term, self.conf_state, image))
+        out.append(
+            SaveSnapshot(self.applied_index, self.applied_term, self.conf_state, self.image())
+        )
+
+    def image(self) -> StoreImage:
+        """The store now, with its place in the log."""
+        return self.store.snapshot(self.applied_index, self.applied_term, self.conf_state)
+
+    def _snapshot_interval(self) -> int:
+        cluster = self.store.cluster()
+        return (cluster.spec.snapshot_interval if cluster is not None else 0) or _SNAPSHOT_INTERVAL
 
     def _ask_reads(self) -> None:
         if self.leader == 0:

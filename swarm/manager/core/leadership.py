@@ -21,6 +21,8 @@ from swarm.manager.core.membership.decide import ProposeConfChange
 from swarm.manager.core.proposer import NOBODY, Proposer
 from swarm.manager.core.store import Ids, StoreChange
 
+_STATUSES_TOGETHER = 200
+
 
 @dataclass(slots=True)
 class _Piece:
@@ -66,8 +68,10 @@ class Leadership:
             if (task := store.task(update.task_id)) is not None
             and not supersedes(task, update.status)
         ]
-        if changes:
-            proposer.add(NOBODY, Transaction(who="agents", changes=changes))
+        # Independent of each other: an entry takes as many of them as are quickly applied.
+        for start in range(0, len(changes), _STATUSES_TOGETHER):
+            together = changes[start : start + _STATUSES_TOGETHER]
+            proposer.add(NOBODY, Transaction(who="agents", changes=together))
 
     def join(self, event: JoinRaft, now_ns: int, out: list[Effect]) -> None:
         """Add the node as a learner under a fresh raft id; answered when that is applied."""

@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 
 from swarm.api.v1.store_pb2 import LogPayload, Transaction, Verdict
 from swarm.manager.core.effects import Answer
+from swarm.manager.core.store.grouping import BATCH_BYTES_MAX, BATCH_CHANGES_MAX
 
-# A batch is one entry of at most this much (DESIGN, law 4).
-BATCH_BYTES_MAX = 1 << 20
-BATCH_CHANGES_MAX = 2_000
 # An entry costs every manager the same work whatever is in it, so another one sets out while
 # entries are under way only when so many transactions wait.
 _WORTH_AN_ENTRY = 32

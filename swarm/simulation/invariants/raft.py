@@ -81,6 +81,12 @@ class RaftInvariants:
         seen.term, seen.commit, seen.role = hard_state.term, 0, Role.FOLLOWER
         seen.vote, seen.config = hard_state.vote, None
 
+    def begun_anew(self, index: int) -> None:
+        """Another group goes on from `index`. Its terms and its entries above that are its own;
+        a leader of the old group's last term leads it no more."""
+        self._leaders.clear()
+        self._entries = {key: known for key, known in self._entries.items() if key[0] <= index}
+
     def ended(self, host: ManagerHost) -> None:
         """Of its volatile state nothing is expected any more."""
         seen = self._seen[host.raft_id]

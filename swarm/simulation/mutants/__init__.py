@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
-from swarm.simulation.mutants import consensus, disk, store
+from swarm.simulation.mutants import consensus, disk, recovery, store
 from swarm.simulation.mutants.patches import Maker
 
 
@@ -34,4 +34,4 @@ class Mutants:
                 setattr(owner, attribute, original)
 
 
-MUTANTS = Mutants({**consensus.MAKERS, **store.MAKERS, **disk.MAKERS})
+MUTANTS = Mutants({**consensus.MAKERS, **store.MAKERS, **disk.MAKERS, **recovery.MAKERS})

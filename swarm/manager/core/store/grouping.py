@@ -7,9 +7,9 @@ from swarm.manager.core.store.objects import StoreObject, wrap
 
 RowKey = tuple[Table.ValueType, str]
 
-# One log entry takes at most this much (DESIGN, law 4).
+# One log entry takes at most this much: it is applied in one go, in some 10 ms.
 BATCH_BYTES_MAX = 1 << 20
-BATCH_CHANGES_MAX = 2_000
+BATCH_CHANGES_MAX = 400
 
 
 class Groups:

@@ -74,6 +74,11 @@ def table_of(obj: StoreObject) -> Table.ValueType:
     return _TABLE_OF_TYPE[type(obj)]
 
 
+def kind_of(table: int) -> str:
+    """The field of `Object` for objects of this table."""
+    return _KIND_OF_TABLE[table]
+
+
 def noun_of(table: int) -> str:
     """How errors name an object of this table."""
     return _NOUNS.get(table, f"object of table {table}")
@@ -82,7 +87,7 @@ def noun_of(table: int) -> str:
 def wrap(obj: StoreObject) -> Object:
     """The object as it travels in a change or a snapshot; a copy."""
     wrapped = Object()
-    getattr(wrapped, _KIND_OF_TABLE[table_of(obj)]).CopyFrom(obj)
+    getattr(wrapped, kind_of(table_of(obj))).CopyFrom(obj)
     return wrapped
 
 

@@ -2,7 +2,8 @@
 
 from swarm.api.v1.store_pb2 import VERDICT_NAME_TAKEN, VERDICT_OK, Change, Transaction, Verdict
 from swarm.manager.core.effects import Answer
-from swarm.manager.core.proposer import BATCH_CHANGES_MAX, NOBODY, Proposer
+from swarm.manager.core.proposer import NOBODY, Proposer
+from swarm.manager.core.store.grouping import BATCH_CHANGES_MAX
 
 
 def a_transaction(name: str, changes: int = 1) -> Transaction:
