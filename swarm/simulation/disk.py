@@ -190,6 +190,10 @@ class Disk:
         """Only for mutants: say that it is durable, which it is not yet."""
         self._loop.after(0.0001, self._report, self._epoch, number)
 
+    def works_again(self) -> None:
+        """It has room, and no call fails."""
+        self.system.full = self.system.sync_fails = self.system.write_fails = False
+
     def release(self) -> None:
         """A disk that hung works again."""
         self.hung = False

@@ -49,8 +49,8 @@ class DiskFaults:
         for machine in self._cluster.machines.values():
             if machine.manager is not None:
                 disk = machine.manager.disk
-                disk.slow, disk.system.full = 1.0, False
-                disk.system.sync_fails = disk.system.write_fails = False
+                disk.slow = 1.0
+                disk.works_again()
                 disk.release()
 
     def _pick(self) -> ManagerHost | None:

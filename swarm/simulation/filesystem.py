@@ -112,6 +112,7 @@ class FileSystem:
             fsync=self._fsync,
             allocate=self._allocate,
             pwrite=self._pwrite,
+            cut=self._cut,
             open=self._open_file,
             close=self._close,
             size=lambda fd: len(self._file(fd).cached),
@@ -198,6 +199,13 @@ class FileSystem:
             file.cached += bytes(end - len(file.cached))
         file.cached[offset:end] = data
         file.dirty.append((offset, end))
+
+    def _cut(self, fd: int, size: int) -> None:
+        """Of the cached content; whether a power cut leaves it so long, nobody may rely on."""
+        self._count()
+        file = self._file(fd)
+        del file.cached[size:]
+        file.dirty = [(start, min(end, size)) for start, end in file.dirty if start < size]
 
     def _open_file(self, path: Path, flags: int, mode: int) -> int:
         del mode

@@ -38,6 +38,7 @@ def force_new_cluster(cluster: Cluster, rng: random.Random) -> api.Steps:
         return False
     for host in hosts:
         host.crash()
+        host.disk.works_again()  # the operator sees to that first
     reaches = {host.name: host.disk.reach() for host in hosts}
     survivor = max(hosts, key=lambda host: (reaches[host.name], host.name))
     if not survivor.machine.powered or reaches[survivor.name] == _NOTHING:
@@ -49,6 +50,7 @@ def force_new_cluster(cluster: Cluster, rng: random.Random) -> api.Steps:
     for host in hosts:
         host.machine.manager = None  # nobody else starts it meanwhile
     yield rng.uniform(0.1, 3.0)
+    survivor.disk.works_again()
     _begin_anew(cluster, survivor)
     for host in lost:
         yield rng.uniform(0.0, 1.0)
