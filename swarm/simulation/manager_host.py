@@ -76,12 +76,17 @@ class ManagerHost:
 
     def start(self, known_members: Sequence[Member] = ()) -> None:
         self.epoch += 1
-        self._known = known_members or self._known
+        self._known = known_members
         cluster, streams = self.cluster, self.cluster.streams
         opened = self._open_disk()
         if opened is None:
             return
         storage, store, hard_state = opened
+        if not storage.last_index() and not known_members:
+            # Node._start_manager: stopped before the leader sent anything.
+            reason = "nothing was promised under its id"
+            cluster.loop.after(0.0, self._stopped, self.epoch, reason)
+            return
         incarnation = f"{self.name}/{self.raft_id}/{self.epoch}"
         self.core = ObservedCore(
             raft_id=self.raft_id,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from swarm.api.v1.node_pb2 import NODE_AVAILABILITY_ACTIVE, NODE_ROLE_MANAGER, Member
@@ -34,13 +35,15 @@ _NOTHING = (0, 0)
 def force_new_cluster(cluster: Cluster, rng: random.Random) -> api.Steps:
     """False where there was no group to lose."""
     hosts = [m.manager for m in cluster.machines.values() if m.manager is not None]
-    if len(hosts) < 2:
+    voters = _agreed_voters(hosts)
+    if len(voters) < 2:
         return False
     for host in hosts:
         host.crash()
         host.disk.works_again()  # the operator sees to that first
     reaches = {host.name: host.disk.reach() for host in hosts}
-    survivor = max(hosts, key=lambda host: (reaches[host.name], host.name))
+    candidates = [host for host in hosts if host.raft_id in voters]
+    survivor = max(candidates, key=lambda host: (reaches[host.name], host.name))
     if not survivor.machine.powered or reaches[survivor.name] == _NOTHING:
         yield rng.uniform(0.1, 1.0)
         for host in hosts:
@@ -60,6 +63,16 @@ def force_new_cluster(cluster: Cluster, rng: random.Random) -> api.Steps:
         else:
             yield from _comes_back(host)
     return True
+
+
+def _agreed_voters(hosts: Sequence[ManagerHost]) -> frozenset[int]:
+    """Those that every manager counts. Where they differ, or are one alone, a single one of those
+    that come back might elect itself."""
+    views = {
+        frozenset(host.core.consensus.conf_state.voters) for host in hosts if host.core is not None
+    }
+    there = {host.raft_id for host in hosts}
+    return views.pop() & there if len(views) == 1 else frozenset()
 
 
 def _begin_anew(cluster: Cluster, survivor: ManagerHost) -> None:
