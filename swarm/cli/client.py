@@ -23,6 +23,7 @@ from swarm.cli.errors import CliError
 if TYPE_CHECKING:
     UnaryCall = grpc.UnaryUnaryMultiCallable
     StreamCall = grpc.UnaryStreamMultiCallable
+    UploadCall = grpc.StreamUnaryMultiCallable
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -138,8 +139,21 @@ class Client:
         timeout_s: float,
     ) -> Response:
         """Call a method of this machine's daemon (the first address) once."""
+        return self._locally(lambda stubs: method(stubs)(request, timeout=timeout_s))
+
+    def upload_local(
+        self,
+        method: Callable[[Stubs], UploadCall[Request, Response]],
+        requests: Iterator[Request],
+        *,
+        timeout_s: float,
+    ) -> Response:
+        """As `ask_local`, with all that `requests` gives."""
+        return self._locally(lambda stubs: method(stubs)(requests, timeout=timeout_s))
+
+    def _locally(self, call: Callable[[Stubs], Response]) -> Response:
         try:
-            return method(self._connected(0))(request, timeout=timeout_s)
+            return call(self._connected(0))
         except grpc.RpcError as error:
             if _is_unreachable(error):
                 raise self._no_connection(self.endpoints[:1], error) from error

@@ -26,6 +26,7 @@ _LAZY = (
     LazyCommand("service", "swarm.cli.service:service", "Manage Swarm services"),
     LazyCommand("task", "swarm.cli.task:task", "Manage Swarm tasks"),
     LazyCommand("cert", "swarm.cli.cert:cert", "Manage administrators' certificates"),
+    LazyCommand("cluster", "swarm.cli.cluster:cluster", "Back up and restore the swarm's state"),
     LazyCommand("local", "swarm.cli.local:local", "Manage a cluster on this machine"),
     *(
         LazyCommand(name, f"swarm.cli.swarm:{name.replace('-', '_')}", about, is_group=False)

@@ -10,7 +10,7 @@ from swarm.api.v1 import control_pb2 as pb
 from swarm.api.v1 import daemon_pb2 as daemon
 from swarm.api.v1.node_pb2 import NODE_ROLE_MANAGER, NodeAvailability
 from swarm.cli.client import Client, OutdatedError, new_request_id
-from swarm.cli.command import DockerGroup
+from swarm.cli.command import DockerGroup, changed
 from swarm.cli.errors import CliError
 from swarm.cli.flags import DURATION, INT, STRING, UINT, Value, docker_bool_option
 from swarm.cli.session import Session
@@ -100,14 +100,15 @@ def _addresses(command: Any) -> Any:
         "--data-path-port=value",
         "--default-addr-pool=value",
         "--default-addr-pool-mask-length=value",
-        "--force-new-cluster",
     ),
 )
 @_addresses
 @_settings
-@click.pass_obj
+@docker_bool_option("--force-new-cluster", help="Force create a new cluster from current state")
+@click.pass_context
 def init(
-    session: Session,
+    ctx: click.Context,
+    force_new_cluster: bool,
     advertise_addr: str | None,
     listen_addr: str | None,
     availability: str | None,
@@ -116,6 +117,9 @@ def init(
     snapshot_interval: int | None,
     task_history_limit: int | None,
 ) -> None:
+    session: Session = ctx.obj
+    if force_new_cluster:
+        _refuse_settings(ctx)
     history = _TASK_HISTORY_LIMIT if task_history_limit is None else task_history_limit
     request = daemon.InitRequest(
         advertise_address=advertise_addr or "",
@@ -125,6 +129,7 @@ def init(
         heartbeat_period_ns=dispatcher_heartbeat or _HEARTBEAT_NS,
         task_history_limit=history,
         snapshot_interval=snapshot_interval or _SNAPSHOT_INTERVAL,
+        force_new_cluster=force_new_cluster,
     )
     answer = session.client.ask_local(
         lambda stubs: stubs.daemon.Init, request, timeout_s=_JOIN_TIMEOUT_S
@@ -135,6 +140,18 @@ def init(
         "To add a manager to this swarm, run 'swarmctl swarm join-token manager' and follow the "
         "instructions."
     )
+
+
+def _refuse_settings(ctx: click.Context) -> None:
+    """A new cluster of old state has its settings."""
+    for name in ("availability", *_SETTINGS):
+        if changed(ctx, name):
+            flag = name.replace("_", "-")
+            verb = "node update" if name == "availability" else "swarm update"
+            raise CliError(
+                f"--{flag} does not go with --force-new-cluster, which keeps what is set: use "
+                f"'swarmctl {verb} --{flag}' afterwards"
+            )
 
 
 def _print_join_line(role: str, token: str, address: str) -> None:

@@ -24,6 +24,7 @@ from swarm.disk import NoSpaceError
 from swarm.manager.core import effects as fx
 from swarm.manager.core import events as ev
 from swarm.manager.core.manager import ManagerCore
+from swarm.manager.core.membership import admission
 from swarm.manager.core.raft import RaftCorrupt
 from swarm.manager.core.store import Store
 from swarm.manager.garbage import NewRows, leave_alone
@@ -46,6 +47,15 @@ class Unavailable(Exception):  # noqa: N818 - gRPC's own word for it
     """Not done, or not known to be done: ask again with the same request id."""
 
 
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Why this manager is none any more. `superseded`: not by a vote of its group, but because
+    the cluster was made anew without it."""
+
+    reason: str
+    superseded: bool = False
+
+
 @dataclass(slots=True)
 class AgentSession:
     """An agent's stream: what is to be written to it, None at its end."""
@@ -57,14 +67,14 @@ class AgentSession:
 
 
 class Manager:
-    """`stopped(reason)` is called once when the core says that this manager is done."""
+    """`stopped(let_go)` is called once when this manager is one no longer."""
 
     def __init__(
         self,
         core: ManagerCore,
         disk: RaftDisk,
         open_channel: Callable[[str], grpc.aio.Channel],
-        stopped: Callable[[str], None],
+        stopped: Callable[[LetGo], None],
         fatal: Callable[[str], None],
     ) -> None:
         self.core = core
@@ -75,7 +85,9 @@ class Manager:
         self._stopped = stopped
         self._fatal = fatal
         self._open_channel = open_channel
-        self._transport = Transport(core.raft_id, open_channel, self._unreachable, self._refused)
+        self._transport = Transport(
+            core.raft_id, lambda: self.incarnation, open_channel, self._unreachable, self._refused
+        )
         self._relay = RelayStream(self.member_address, open_channel)
         self._events: deque[ev.Event] = deque()
         self._scheduled = False
@@ -150,6 +162,12 @@ class Manager:
     @property
     def leading(self) -> bool:
         return self.core.leading
+
+    @property
+    def incarnation(self) -> int:
+        """Of the cluster, as far as this manager knows; 0 before it has caught up."""
+        cluster = self.store.cluster()
+        return cluster.incarnation if cluster is not None else 0
 
     def member_address(self, raft_id: int) -> str:
         member = self.store.member(raft_id)
@@ -305,7 +323,7 @@ class Manager:
             case fx.Notice(text):
                 log.info("%s", text)
             case fx.Stop(reason):
-                self._stopped(reason)
+                self._stopped(LetGo(reason))
 
     def _note_role(self, effect: fx.RoleChanged) -> None:
         who = "this manager" if effect.leading else f"manager {effect.leader:x}"
@@ -365,12 +383,12 @@ class Manager:
         self.submit(ev.PeerUnreachable(raft_id))
 
     def _refused(self, raft_id: int, reason: str) -> None:
-        self._spawn(self._check_removed(raft_id, reason))
-
-    async def _check_removed(self, raft_id: int, reason: str) -> None:
         log.warning("manager %x refuses our messages: %s", raft_id, reason)
-        if reason.startswith("removed:"):
-            self._stopped("this manager was removed from the Raft group")
+        word = reason.partition(":")[0]
+        if word == admission.REMOVED:
+            self._stopped(LetGo("this manager was removed from the Raft group"))
+        elif word == admission.SUPERSEDED:
+            self._stopped(LetGo("the swarm was made anew without this manager", superseded=True))
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

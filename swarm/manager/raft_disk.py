@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from swarm.api.v1.raft_pb2 import ConfState, HardState, Snapshot
-from swarm.api.v1.store_pb2 import SnapshotPiece
-from swarm.manager.core.consensus import storage_from
+from swarm.api.v1.raft_pb2 import Snapshot
 from swarm.manager.core.effects import Persist, SaveSnapshot
 from swarm.manager.core.raft import MemoryStorage
-from swarm.manager.core.store import Store, StoreImage
+from swarm.manager.core.recovery import NewCluster
+from swarm.manager.core.store import Store
 from swarm.manager.garbage import loading
-from swarm.manager.snapshots import Snapshots, SnapshotWriter
+from swarm.manager.raft_files import LOOK_FOR_ROOM_S, RaftFiles, SyncedTogether
+from swarm.manager.snapshots import SnapshotWriter
 from swarm.manager.wal import Wal
 from swarm.priority import prefer_this_process
 from swarm.security.encryption import open_encrypter
@@ -51,12 +51,10 @@ class RaftDisk:
     """`on_persisted(number)`, `on_room(enough)` are called on the loop; `on_fatal(reason)` from
     any thread, and must not return."""
 
-    def __init__(self, wal: Wal, snapshots: Snapshots) -> None:
-        self._wal = wal
-        self._snapshots = snapshots
+    def __init__(self, files: RaftFiles) -> None:
+        self._files = files
         self._queue: queue.SimpleQueue[Persist | int | None] = queue.SimpleQueue()
-        # What needs no sync goes along with what does.
-        self._held: list[Persist] = []
+        self._held = SyncedTogether()
         self._thread: threading.Thread | None = None
         self._snapshot_thread = ThreadPoolExecutor(1, thread_name_prefix="snapshots")
         self._had_room = True
@@ -70,32 +68,20 @@ class RaftDisk:
     @staticmethod
     def _open(folder: Path) -> Opened:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        encrypter = open_encrypter(folder)
-        snapshots = Snapshots(folder / "snapshots", encrypter)
-        newest = snapshots.newest()
-        store, snapshot = Store(), None
-        if newest is not None:
-            snapshot = Snapshot(index=newest.index, term=newest.term, conf_state=newest.conf_state)
-            with snapshots.open_reader(newest.index) as reader:
-                store = Store.restore(SnapshotPiece.FromString(chunk) for chunk in reader)
-        wal, hard_state, entries = Wal.open(
-            folder / "wal",
-            encrypter,
-            snapshot_index=newest.index if newest else 0,
-            snapshot_term=newest.term if newest else 0,
-        )
-        return Opened(RaftDisk(wal, snapshots), storage_from(snapshot, hard_state, entries), store)
+        opened = RaftFiles.open(folder, open_encrypter(folder))
+        return Opened(RaftDisk(opened.files), opened.storage, opened.store)
 
     @staticmethod
-    def create(folder: Path, conf_state: ConfState, image: StoreImage) -> None:
-        """The first manager's beginning: a snapshot at index 1 with the group and its store."""
+    def create(folder: Path, beginning: NewCluster) -> None:
+        """The first manager's beginning: a snapshot with the group and its store."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        encrypter = open_encrypter(folder)
-        Snapshots(folder / "snapshots", encrypter).save(1, 1, conf_state, image.serialised())
-        wal, _, _ = Wal.open(folder / "wal", encrypter, snapshot_index=1, snapshot_term=1)
-        wal.append(HardState(term=1, commit=1), [])
-        wal.sync()
-        wal.close()
+        RaftFiles.create(folder, open_encrypter(folder), beginning)
+
+    def begin_anew(self, beginning: NewCluster) -> None:
+        """The beginning of another group on this disk: a snapshot above all that the log holds,
+        as if a leader had sent it. From its rename on it is what the next `open` finds, and the
+        log is void."""
+        self._files.begin_anew(beginning)
 
     @staticmethod
     def begin(folder: Path) -> None:
@@ -119,14 +105,11 @@ class RaftDisk:
         self._thread.start()
 
     def persist(self, effect: Persist) -> None:
-        self._held.append(effect)
-        if effect.must_sync or effect.snapshot is not None:
-            self._write_held()
+        self._enqueue(self._held.add(effect))
 
-    def _write_held(self) -> None:
-        for effect in self._held:
+    def _enqueue(self, effects: Sequence[Persist]) -> None:
+        for effect in effects:
             self._queue.put(effect)
-        self._held.clear()
 
     def compact(self, index: int) -> None:
         self._queue.put(index)
@@ -135,39 +118,33 @@ class RaftDisk:
         """Serialised piece by piece, with a pause after each: a thread that computes keeps the
         interpreter from the loop for milliseconds at a time."""
 
-        def write() -> None:
-            with self._snapshots.begin(effect.index, effect.term, effect.conf_state) as writer:
-                for piece in effect.image.serialised():
-                    writer.write(piece)
-                    time.sleep(_PAUSE_S)
-                writer.commit()
-            self._snapshots.prune()
+        def unhurried() -> Iterator[bytes]:
+            for piece in effect.image.serialised():
+                yield piece
+                time.sleep(_PAUSE_S)
 
-        await self.on_snapshot_thread(write)
+        await self.on_snapshot_thread(
+            self._files.save_snapshot, effect.index, effect.term, effect.conf_state, unhurried()
+        )
 
     def read_snapshot(self, index: int) -> Iterator[bytes]:
-        with self._snapshots.open_reader(index) as reader:
-            yield from reader
+        return self._files.read_snapshot(index)
 
     def begin_snapshot(self, snapshot: Snapshot) -> SnapshotWriter:
-        return self._snapshots.begin(snapshot.index, snapshot.term, snapshot.conf_state)
+        return self._files.begin_snapshot(snapshot)
 
     async def on_snapshot_thread(self, function: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(
             self._snapshot_thread, function, *args
         )
 
-    def oldest_snapshot_index(self) -> int:
-        kept = self._snapshots.list()
-        return kept[-1].index if kept else 0
-
     async def close(self) -> None:
-        self._write_held()
+        self._enqueue(self._held.take())
         self._queue.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._snapshot_thread.shutdown)
-        self._wal.close()
+        self._files.log.close()
 
     def _run(
         self,
@@ -179,10 +156,10 @@ class RaftDisk:
         prefer_this_process()
         try:
             while (work := self._take_all()) is not None:
-                number = self._write(work)
+                number = self._files.write(work)
                 if number:
                     loop.call_soon_threadsafe(on_persisted, number)
-                enough = self._wal.reserve()
+                enough = self._files.log.reserve()
                 if enough != self._had_room:
                     self._had_room = enough
                     loop.call_soon_threadsafe(on_room, enough)
@@ -190,8 +167,12 @@ class RaftDisk:
             on_fatal(f"Raft's log can't be written: {error}")
 
     def _take_all(self) -> list[Persist | int] | None:
-        """Everything that waits; None at the end."""
-        item = self._queue.get()
+        """Everything that waits; None at the end. Nothing at all when it is time to look whether
+        there is room again."""
+        try:
+            item = self._queue.get(timeout=None if self._had_room else LOOK_FOR_ROOM_S)
+        except queue.Empty:
+            return []
         work: list[Persist | int] = []
         while item is not None:
             work.append(item)
@@ -203,18 +184,3 @@ class RaftDisk:
             self._queue.put(None)
             return work
         return None
-
-    def _write(self, work: Sequence[Persist | int]) -> int:
-        """Append all, sync once. Returns the last number that is durable now."""
-        number, must_sync = 0, False
-        for item in work:
-            if isinstance(item, int):
-                self._wal.compact(min(item, self.oldest_snapshot_index()))
-                continue
-            if item.snapshot is not None:
-                self._wal.restart(item.snapshot.index, item.snapshot.term)
-            self._wal.append(item.hard_state, item.entries)
-            number, must_sync = item.number, must_sync or item.must_sync
-        if must_sync:
-            self._wal.sync()
-        return number

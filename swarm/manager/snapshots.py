@@ -34,6 +34,7 @@ from swarm.disk import (
     sync_file,
     write_all,
 )
+from swarm.manager.damage import way_out
 from swarm.security.encryption import Encrypter
 from swarm.security.errors import SecurityError, WrongKeyError
 
@@ -81,6 +82,8 @@ class Snapshots:
 
     def __init__(self, folder: Path, encrypter: Encrypter, *, disk: Disk = REAL_DISK) -> None:
         make_folder(folder, disk)
+        # Names may be in the kernel's cache alone, and the log below a snapshot goes.
+        fsync_folder(folder, disk)
         self._folder = folder
         self._encrypter = encrypter
         self._disk = disk
@@ -399,14 +402,7 @@ class SnapshotReader:
 
     def _damaged(self, problem: str, offset: int | None = None) -> CorruptFileError:
         place = self._file.tell() if offset is None else offset
-        folder = self._path.parent.parent
-        return CorruptFileError(
-            self._path,
-            place,
-            problem,
-            "Remove this manager from the cluster on another one (node demote, node rm), delete "
-            f"{folder} and join again; if there is no other, restore a backup.",
-        )
+        return CorruptFileError(self._path, place, problem, way_out(self._path.parent.parent))
 
 
 def _context(index: int, term: int, kind: int, number: int) -> bytes:

@@ -36,8 +36,9 @@ _LAST_WORD_S = 1.0
 # An append without entries says only what is committed: it waits this long for company.
 _COMPANY_S = 0.005
 
-# Which raft id is calling: checked against the members and the certificate.
+# Which raft id is calling, of which incarnation of the cluster: see `membership.admission`.
 RAFT_ID_METADATA = "swarm-raft-id"
+INCARNATION_METADATA = "swarm-incarnation"
 
 OpenChannel = Callable[[str], grpc.aio.Channel]
 
@@ -123,8 +124,7 @@ class _Peer:
             backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
 
     async def _stream(self) -> None:
-        metadata = ((RAFT_ID_METADATA, str(self._transport.raft_id)),)
-        call = RaftStub(self.channel()).Stream(metadata=metadata)
+        call = RaftStub(self.channel()).Stream(metadata=self._transport.introduction())
         sending: asyncio.Future[None] | None = None
         try:
             await call.wait_for_connection()
@@ -162,21 +162,30 @@ class _Peer:
 
 class Transport:
     """Outgoing messages. `unreachable` is called when messages to a peer were lost, `refused`
-    when a peer says why it does not take ours."""
+    when a peer says why it does not take ours. `incarnation()` is the store's."""
 
     def __init__(
         self,
         raft_id: int,
+        incarnation: Callable[[], int],
         open_channel: OpenChannel,
         unreachable: Callable[[int], None],
         refused: Callable[[int, str], None],
     ) -> None:
         self.raft_id = raft_id
+        self._incarnation = incarnation
         self.open_channel = open_channel
         self.unreachable = unreachable
         self.refused = refused
         self._peers: dict[int, _Peer] = {}
         self._closing: set[asyncio.Task[None]] = set()
+
+    def introduction(self) -> tuple[tuple[str, str], ...]:
+        """Who this is, in a call's metadata."""
+        return (
+            (RAFT_ID_METADATA, str(self.raft_id)),
+            (INCARNATION_METADATA, str(self._incarnation())),
+        )
 
     def set_members(self, members: Iterable[Member]) -> None:
         """Talk to these; a peer whose address changed gets a new connection."""
@@ -206,10 +215,11 @@ class Transport:
         peer = self._peers.get(message.to)
         if peer is None:
             return False
-        metadata = ((RAFT_ID_METADATA, str(self.raft_id)),)
         try:
             receipt = await RaftStub(peer.channel()).SendSnapshot(
-                _snapshot_chunks(message, pieces), metadata=metadata, timeout=_SNAPSHOT_TIMEOUT_S
+                _snapshot_chunks(message, pieces),
+                metadata=self.introduction(),
+                timeout=_SNAPSHOT_TIMEOUT_S,
             )
         except grpc.aio.AioRpcError as error:
             log.info("snapshot to manager %d: %s", message.to, error.details())

@@ -154,6 +154,11 @@ class Wal:
         self.has_room = False
 
     @property
+    def synced_index(self) -> int:
+        """The index of the last entry that is durable."""
+        return self._synced_index
+
+    @property
     def room_bytes(self) -> int:
         """How many bytes can be written without asking the file system for space."""
         left = self._open.capacity - self._open.offset
@@ -370,13 +375,20 @@ class Wal:
         self.last_index = replay.last_index
         if replay.torn_bytes:
             log.warning("%s: cut off a record that a crash left half written", last.path)
-            self._guard("cutting", last.path, self._zero, replay.torn_bytes)
+        self._guard("writing", last.path, self._write_again, replay.newest, replay.torn_bytes)
+        self._guard("fsync of", self._folder, self._fsync_folder)
         self.reserve()
 
-    def _zero(self, length: int) -> None:
-        """Give the torn end back its zeros, so that the next record's sectors begin as zeros."""
-        zeros = bytes(min(length, self._open.capacity - self._open.offset))
-        write_all(self._open.fd, zeros, self._open.offset, self._disk)
+    def _write_again(self, records: bytes, torn_bytes: int) -> None:
+        """Make durable what was read, and give a torn end back its zeros, so that the next
+        record's sectors begin as zeros.
+
+        What was read may be in the kernel's cache alone, where a process was killed before its
+        fsync, or where that failed: the kernel takes the pages for clean then, and no later
+        fsync writes them. But it is promised from now on.
+        """
+        zeros = bytes(min(torn_bytes, self._open.capacity - self._open.offset))
+        write_all(self._open.fd, records + zeros, 0, self._disk)
         self._disk.fdatasync(self._open.fd)
 
     # --- failing --------------------------------------------------------------------------

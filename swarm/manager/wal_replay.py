@@ -15,6 +15,7 @@ from pathlib import Path
 
 from swarm.api.v1.raft_pb2 import Entry, HardState
 from swarm.disk import REAL_DISK, CorruptFileError, Disk, fatal
+from swarm.manager.damage import way_out
 from swarm.manager.wal_records import Record, RecordType, Scan, end_of_data, scan
 from swarm.manager.wal_segments import Segment, name_of, position_for
 from swarm.security.encryption import Encrypter
@@ -96,6 +97,7 @@ class Replay:
         segment_number: of the last segment's first record.
         end: where the last segment's intact records end, in bytes.
         torn_bytes: how many bytes of a torn record follow.
+        newest: the last segment's intact records, as they were read.
     """
 
     def __init__(
@@ -108,13 +110,11 @@ class Replay:
     ) -> None:
         self._encrypter = encrypter
         self._disk = disk
-        self._way_out = (
-            "Remove this manager from the cluster on another one (node demote, node rm), delete "
-            f"{folder.parent} and join again; if there is no other, restore a backup."
-        )
+        self._way_out = way_out(folder.parent)
         self.hard_state = HardState()
         self.last_index = self.last_term = self.number = self.end = self.torn_bytes = 0
         self.segment_number = 0
+        self.newest = b""
         # The entry before the first of _entries.
         self._base_index = self._base_term = 0
         self._entries: list[Entry] = []
@@ -179,6 +179,7 @@ class Replay:
         if header is None:
             raise CorruptFileError(segment.path, 0, "its first record is damaged", self._way_out)
         self.end = result.end
+        self.newest = data[: result.end]
         self.torn_bytes = end_of_data(data) - result.end if result.torn else 0
 
     def _take_header(self, segment: Segment, record: Record, *, is_first: bool) -> SegmentHeader:

@@ -1,10 +1,12 @@
 """The unix socket: this node's own affairs, and the control API as far as this node has it."""
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+from swarm.api.v1.cluster_pb2 import Cluster
 from swarm.api.v1.daemon_pb2 import (
     LOCAL_NODE_STATE_ACTIVE,
     LOCAL_NODE_STATE_ERROR,
@@ -18,12 +20,16 @@ from swarm.api.v1.daemon_pb2 import (
     JoinResponse,
     LeaveRequest,
     LeaveResponse,
+    RestoreRequest,
+    RestoreResponse,
 )
 from swarm.api.v1.daemon_pb2_grpc import DaemonServicer
 from swarm.api.v1.node_pb2 import NODE_ROLE_MANAGER, NODE_ROLE_WORKER
 from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
-from swarm.manager.api.authorization import CONTROL_METHODS
+from swarm.manager.api.authorization import CONTROL_METHODS, STREAMED_METHODS
 from swarm.manager.api.interceptor import Context
+from swarm.manager.backup import BackupError, BackupReader
+from swarm.manager.core.recovery import NothingToRecover
 from swarm.manager.core.validate import ErrorCode, InvalidRequest
 from swarm.node.addresses import AddressError
 from swarm.node.joining import JoinError
@@ -36,6 +42,8 @@ from swarm.version import VERSION
 log = logging.getLogger(__name__)
 
 _SPOKEN = (
+    BackupError,
+    NothingToRecover,
     NodeError,
     JoinError,
     AddressError,
@@ -64,17 +72,52 @@ class DaemonApi(DaemonServicer):
     async def Init(self, request: InitRequest, context: Context) -> InitResponse:  # type: ignore[override]
         with _said_in_a_line():
             await self._node.init(request)
+        cluster = await self._cluster()
+        return InitResponse(
+            node_id=self._node.state.node_id,
+            worker_token=cluster.secrets.worker_token,
+            manager_token=cluster.secrets.manager_token,
+            join_address=self._join_address(),
+        )
+
+    async def _cluster(self) -> Cluster:
+        """Once this first manager leads."""
         role = self._node.manager_role
         assert role is not None
         await role.manager.read(10.0)
         cluster = role.manager.store.cluster()
         assert cluster is not None
+        return cluster
+
+    def _join_address(self) -> str:
+        role = self._node.manager_role
+        assert role is not None
         member = role.manager.store.member(self._node.state.raft_id)
-        return InitResponse(
-            node_id=self._node.state.node_id,
-            worker_token=cluster.secrets.worker_token,
-            manager_token=cluster.secrets.manager_token,
-            join_address=member.join_address if member is not None else "",
+        return member.join_address if member is not None else ""
+
+    async def Restore(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[RestoreRequest], context: Context
+    ) -> RestoreResponse:
+        node = self._node
+        settings = (await anext(aiter(request_iterator))).settings
+        with _said_in_a_line():
+            node.refuse_if_member()
+            opener = BackupReader(settings.passphrase)
+            async for request in request_iterator:
+                await asyncio.to_thread(opener.feed, request.data)
+            backup = opener.finish()
+            await node.restore(settings, backup.store, backup.header)
+        cluster = await self._cluster()
+        role = node.manager_role
+        assert role is not None
+        store = role.manager.store
+        return RestoreResponse(
+            node_id=node.state.node_id,
+            cluster_id=cluster.id,
+            join_address=self._join_address(),
+            services=len(store.services()),
+            nodes=len(store.nodes()),
+            revision=backup.header.revision,
         )
 
     async def Join(self, request: JoinRequest, context: Context) -> JoinResponse:  # type: ignore[override]
@@ -131,7 +174,7 @@ class ControlOnSocket:
     def __getattr__(self, name: str) -> Any:
         if name not in CONTROL_METHODS:
             raise AttributeError(name)
-        return self._streamed(name) if name in ("Watch", "ServiceLogs") else self._single(name)
+        return self._streamed(name) if name in STREAMED_METHODS else self._single(name)
 
     def _single(self, name: str) -> Any:
         async def call(request: Any, context: Context) -> Any:

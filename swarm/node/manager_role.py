@@ -23,7 +23,7 @@ from swarm.manager.core.consensus import Timing
 from swarm.manager.core.manager import ManagerCore
 from swarm.manager.core.store import RandomIds
 from swarm.manager.logs import LogBroker
-from swarm.manager.manager import Manager
+from swarm.manager.manager import LetGo, Manager
 from swarm.manager.raft_disk import RaftDisk
 from swarm.node.addresses import Addresses
 from swarm.node.config import NodeConfig
@@ -49,8 +49,8 @@ _LOOK_AGAIN_S = 2.0
 
 
 class ManagerRole:
-    """`bundle()` gives the node's certificate of now. `stopped(reason)` is called when Raft has
-    let this manager go. `daemon` tells administrators what this node is."""
+    """`bundle()` gives the node's certificate of now. `stopped(let_go)` is called when this
+    manager is one no longer. `daemon` tells administrators what this node is."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class ManagerRole:
         addresses: Addresses,
         raft_id: int,
         bundle: Callable[[], NodeBundle],
-        stopped: Callable[[str], None],
+        stopped: Callable[[LetGo], None],
         daemon: DaemonServicer | None = None,
     ) -> None:
         self._addresses = addresses
@@ -131,6 +131,12 @@ class ManagerRole:
         await self.manager.stop()
         await self._stop_servers()
         await self.forwarding.close()
+
+    @property
+    def has_quorum(self) -> bool:
+        """Whether this manager is one of several, and they have a leader."""
+        voters = [m for m in self.manager.store.members() if not m.removed and not m.learner]
+        return len(voters) > 1 and bool(self.manager.core.leader)
 
     def renewed(self) -> None:
         """The node has a new certificate: new connections with it from now on."""

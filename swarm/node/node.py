@@ -7,19 +7,22 @@ goes on where the node was.
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from swarm.api.v1.daemon_pb2 import InitRequest, JoinRequest
+from swarm.api.v1.daemon_pb2 import InitRequest, JoinRequest, RestoreSettings
 from swarm.api.v1.daemon_pb2_grpc import DaemonServicer
 from swarm.api.v1.join_pb2 import JoinClusterRequest
 from swarm.api.v1.node_pb2 import Member
+from swarm.api.v1.store_pb2 import SnapshotHeader
 from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
+from swarm.manager.core.store import Store
+from swarm.manager.manager import LetGo
 from swarm.manager.raft_disk import RaftDisk
 from swarm.node.addresses import Addresses, resolve
 from swarm.node.agent_process import AgentProcess
-from swarm.node.bootstrap import create_cluster
+from swarm.node.bootstrap import begin_anew, create_cluster, new_raft_id, restore_cluster
 from swarm.node.config import NodeConfig
 from swarm.node.description import describe
 from swarm.node.joining import JoinError, addresses_of, join_cluster, join_raft, renew_certificate
@@ -66,7 +69,8 @@ class Node:
         self.daemon_api: DaemonServicer | None = None
         self.runtime = ""
         self.runtime_reason = ""
-        self._log_is_lost = False
+        # A manager that must not go on under its raft id, and waits for somebody's decision.
+        self._is_barred = False
         self._problems: dict[str, str] = {}
         self._agent: AgentProcess | None = None
         self._bundle: NodeBundle | None = None
@@ -90,7 +94,7 @@ class Node:
     @property
     def needs_help(self) -> bool:
         """The problem does not go away by itself."""
-        return self._log_is_lost or "certificate" in self._problems
+        return self._is_barred or "certificate" in self._problems
 
     @property
     def bundle(self) -> NodeBundle:
@@ -104,9 +108,17 @@ class Node:
     # What users ask
 
     async def init(self, request: InitRequest) -> None:
-        """A new cluster with this node as its first manager. NodeError, AddressError,
-        ListenError."""
-        await self._to_its_end(self._init(request))
+        """A new cluster with this node as its first manager, from nothing or from this manager's
+        own log. NodeError, AddressError, ListenError."""
+        begin = self._force_new_cluster if request.force_new_cluster else self._init
+        await self._to_its_end(begin(request))
+
+    async def restore(
+        self, settings: RestoreSettings, store: Store, position: SnapshotHeader
+    ) -> None:
+        """A backup's store as a new cluster with this node as its first manager. NodeError,
+        AddressError, ListenError, NothingToRecover."""
+        await self._to_its_end(self._restore(settings, store, position))
 
     async def join(self, request: JoinRequest) -> None:
         """Become a node of the cluster whose token it is. NodeError, JoinError, SecurityError."""
@@ -130,22 +142,124 @@ class Node:
 
     async def _init(self, request: InitRequest) -> None:
         async with self._changing:
-            self._refuse_if_member()
+            self.refuse_if_member()
             addresses = self._addresses(request.listen_address, request.advertise_address)
-            await asyncio.to_thread(check_free, addresses)
+            await self._begin(
+                addresses,
+                lambda: create_cluster(self.config, self.folder, addresses, request),
+            )
+
+    async def _restore(
+        self, settings: RestoreSettings, store: Store, position: SnapshotHeader
+    ) -> None:
+        async with self._changing:
+            self.refuse_if_member()
+            addresses = self._addresses(settings.listen_address, settings.advertise_address)
+            await self._begin(
+                addresses,
+                lambda: restore_cluster(
+                    self.config, self.folder, addresses, settings, store, position
+                ),
+            )
+
+    async def _begin(
+        self, addresses: Addresses, create: Callable[[], tuple[NodeState, NodeBundle]]
+    ) -> None:
+        """The first manager of a cluster, or nothing that is left of it."""
+        await asyncio.to_thread(check_free, addresses)
+        try:
+            # What an earlier life left behind is of another cluster.
+            self.folder.forget_all()
+            state, bundle = await asyncio.to_thread(create)
+            await self._become(state, bundle)
+        except BaseException:
+            await self._undo()
+            self.keys.remove()
+            raise
+
+    async def _force_new_cluster(self, request: InitRequest) -> None:
+        async with self._changing:
+            self._check_force()
+            old = self._own_addresses()
+            listen = request.listen_address or self.state.listen_addr
+            advertise = request.advertise_address or self.state.advertise_addr
+            addresses = self._addresses(listen, advertise)
+            role, self.manager_role = self.manager_role, None
+            self._is_up.clear()
+            if role is not None:
+                await role.stop(resign=False)
+            before = self.state
+            self.state = self.folder.change(
+                new_raft_id=new_raft_id(), listen_addr=listen, advertise_addr=advertise
+            )
             try:
-                state, bundle = await asyncio.to_thread(
-                    create_cluster, self.config, self.folder, addresses, request
-                )
-                await self._become(state, bundle)
+                await asyncio.to_thread(check_free, addresses)
+                await self._begin_anew()
             except BaseException:
-                await self._undo()
-                self.keys.remove()
+                await self._give_up_new_cluster(before)
                 raise
+            try:
+                await self._start_manager()
+            except BaseException:
+                self._bring_up()
+                raise
+            log.warning("the swarm goes on with this node as its only manager")
+            if self._agent is not None and addresses != old:
+                agent, self._agent = self._agent, None
+                await agent.stop()
+                self._start_agent()
+            elif self._agent is not None:
+                self._agent.set_managers(list(self.state.managers))
+
+    def _check_force(self) -> None:
+        if not self.is_member:
+            raise NodeError(
+                "This node is not part of a swarm, so there is nothing to make a new cluster of: "
+                "`swarmctl init` makes an empty one, `swarmctl cluster restore` one from a backup"
+            )
+        if self.bundle.identity.role is not Role.MANAGER:
+            raise NodeError(
+                "This node is a worker: --force-new-cluster takes a manager, which has the swarm's "
+                "log; where none is left, `swarmctl cluster restore` takes a backup"
+            )
+        if not self.state.raft_id or not self.folder.has_log:
+            raise NodeError(
+                "This manager has no log: use --force-new-cluster on one that has, or `swarmctl "
+                "leave --force` and `swarmctl cluster restore` here"
+            )
+        if self.manager_role is not None and self.manager_role.has_quorum:
+            raise NodeError(
+                "The swarm has its quorum, and a second cluster would part it: use `swarmctl node "
+                "demote` and `swarmctl node rm --force` for managers that are lost"
+            )
+
+    async def _begin_anew(self) -> None:
+        """From the intent in node.json to a log of the new cluster. Whatever ends this process,
+        the next start takes it up again."""
+        addresses, raft_id = self._own_addresses(), self.state.new_raft_id
+        await begin_anew(self.folder, self.state.node_id, raft_id, addresses, self.config)
+        self.state = self.folder.change(
+            raft_id=raft_id,
+            new_raft_id=0,
+            superseded=False,
+            managers=(addresses.node_address,),
+        )
+        self._is_barred = False
+        self._problems.pop("manager", None)
+
+    async def _give_up_new_cluster(self, before: NodeState) -> None:
+        """Nothing was changed: go on as the manager that this was."""
+        self.folder.save(before)
+        self.state = before
+        try:
+            await self._go_on_as_manager()
+        except (ListenError, SecurityError, *DISK_ERRORS) as error:
+            self._problems["manager"] = str(error)
+            log.error("%s", error)
 
     async def _join(self, request: JoinRequest) -> None:
         async with self._changing:
-            self._refuse_if_member()
+            self.refuse_if_member()
             if not request.remote_addresses:
                 raise NodeError("join takes the HOST[:PORT] of a manager")
             addresses = self._addresses(request.listen_address, request.advertise_address)
@@ -279,28 +393,45 @@ class Node:
         self._spawn(self._note_managers())
 
     async def _go_on_as_manager(self) -> None:
+        if self.state.new_raft_id:
+            log.warning("--force-new-cluster was cut off: it is brought to its end")
+            await self._begin_anew()
+        if self.state.superseded:
+            self._bar(
+                "the swarm was made anew without this manager (--force-new-cluster or cluster "
+                "restore on another one): `swarmctl leave --force` here, then join again with a "
+                f"token; until then its log is kept in {self.folder.raft}"
+            )
+        else:
+            await self._go_on_in_group()
+
+    async def _go_on_in_group(self) -> None:
         """A member whose log is gone must not come back under its old id with an empty one: it
         could vote against what it had acknowledged (raft-faults: node loses its disk)."""
         if self.state.raft_id and not self.folder.has_log:
-            self._log_is_lost = True
-            self._problems["manager"] = (
+            self._bar(
                 f"this manager's log is gone from {self.folder.raft}: restore it, or on another "
                 f"manager `swarmctl node demote {self.config.hostname}`, then `swarmctl node "
-                "promote`, for a new one; where there is no other: `swarmctl leave --force`"
+                "promote`, for a new one; where there is no other: `swarmctl leave --force` and "
+                "`swarmctl cluster restore`"
             )
-            log.error("%s", self._problems["manager"])
             return
         if self.state.raft_id:
             await self._start_manager()
         if self.manager_role is None:
             self._bring_up()
 
+    def _bar(self, reason: str) -> None:
+        self._is_barred = True
+        self._problems["manager"] = reason
+        log.error("%s", reason)
+
     async def _start_manager(self) -> None:
         """This node's part in the Raft group, under the id that it has. ListenError, SecurityError,
         disk errors."""
 
-        def let_go(reason: str) -> None:
-            self._raft_let_go(role, reason)
+        def stopped(let_go: LetGo) -> None:
+            self._raft_let_go(role, let_go)
 
         role = ManagerRole(
             self.config,
@@ -308,7 +439,7 @@ class Node:
             self._own_addresses(),
             self.state.raft_id,
             lambda: self.bundle,
-            let_go,
+            stopped,
             self.daemon_api,
         )
         if role.is_blank and not self._known_members:
@@ -331,7 +462,7 @@ class Node:
         while True:
             async with self._changing:
                 wanted = self.is_member and self.bundle.identity.role is Role.MANAGER
-                if not wanted or self.manager_role is not None or self._log_is_lost:
+                if not wanted or self.manager_role is not None or self._is_barred:
                     return
                 try:
                     await self._enter_raft()
@@ -357,7 +488,7 @@ class Node:
         self.folder.forget_raft()
         self.state = self.folder.load()
         self._known_members = []
-        self._log_is_lost = False
+        self._is_barred = False
         self._problems.pop("manager", None)
         self._is_up.clear()
 
@@ -404,7 +535,7 @@ class Node:
         agent, self._agent = self._agent, None
         role, self.manager_role = self.manager_role, None
         self._problems.clear()
-        self._log_is_lost = False
+        self._is_barred = False
         self._is_up.clear()
         if agent is not None and stop_tasks:
             # What it has to say of them still goes through this manager.
@@ -486,9 +617,24 @@ class Node:
         if self._agent is not None:
             self._agent.set_managers(list(self.state.managers))
 
-    def _raft_let_go(self, role: ManagerRole, reason: str) -> None:
+    def _raft_let_go(self, role: ManagerRole, let_go: LetGo) -> None:
         """Removed from the group. The certificate follows when the managers say so."""
-        self._spawn(self._after_removal(role, reason))
+        if let_go.superseded:
+            self._spawn(self._after_supersession(role))
+        else:
+            self._spawn(self._after_removal(role, let_go.reason))
+
+    async def _after_supersession(self, role: ManagerRole) -> None:
+        """What this manager has in its log may be what somebody wants back, so nobody but they
+        decides that it goes. Its agent goes on, with the new cluster's managers."""
+        async with self._changing:
+            if self.manager_role is not role:
+                return
+            self.manager_role = None
+            self._is_up.clear()
+            self.state = self.folder.change(superseded=True)
+            await role.stop(resign=False)
+            await self._go_on_as_manager()
 
     async def _after_removal(self, role: ManagerRole, reason: str) -> None:
         async with self._changing:
@@ -547,7 +693,8 @@ class Node:
     def _addresses(self, listen: str, advertise: str) -> Addresses:
         return resolve(listen or self.config.listen_addr, advertise or self.config.advertise_addr)
 
-    def _refuse_if_member(self) -> None:
+    def refuse_if_member(self) -> None:
+        """NodeError."""
         if self.is_member:
             raise NodeError(
                 "This node is already part of a swarm. Use `swarmctl leave` to leave this swarm "

@@ -23,6 +23,10 @@ class NodeState:
     advertise_addr: str = ""
     # 0: not (yet) a member of the Raft group.
     raft_id: int = 0
+    # While the log is made that of a new cluster: the raft id that this node has in it.
+    new_raft_id: int = 0
+    # The cluster was made anew without this manager, whose log is kept.
+    superseded: bool = False
     # HOST:PORT of managers' mutual TLS listeners, the last that this node heard of.
     managers: tuple[str, ...] = field(default=())
 
@@ -73,7 +77,7 @@ class StateFolder:
 
     def forget_raft(self) -> None:
         """Not a manager any more: its log and keys go, and its old raft id never comes back."""
-        self.change(raft_id=0)
+        self.change(raft_id=0, superseded=False)
         shutil.rmtree(self.raft, ignore_errors=True)
 
     def forget_all(self) -> None:

@@ -52,7 +52,7 @@ class Encrypter:
     ) -> None:
         self._key = key
         self._random_bytes = random_bytes
-        self._keys = {_key_id(each): each for each in (key, *older)}
+        self._keys = {key_id_of(each): each for each in (key, *older)}
         self._cipher_of = lru_cache(maxsize=64)(self._derive)
         self._renew_salt()
 
@@ -94,7 +94,7 @@ class Encrypter:
             raise SecurityError("the encrypted text was changed or moved") from None
 
     def _renew_salt(self) -> None:
-        prefix = bytes((_VERSION,)) + _key_id(self._key) + self._random_bytes(_SALT_BYTES)
+        prefix = bytes((_VERSION,)) + key_id_of(self._key) + self._random_bytes(_SALT_BYTES)
         self._current = (prefix, self._cipher_of(prefix))
         self._seals_left = _SEALS_PER_SALT
 
@@ -123,8 +123,9 @@ def open_encrypter(raft_folder: Path) -> Encrypter:
         return Encrypter(*_read_keys(path))
     if any(path for name in ("wal", "snapshots") for path in (raft_folder / name).glob("*")):
         raise SecurityError(
-            f"{path} is missing, and without it the log beside it can't be read: restore the key "
-            f"from a backup, or remove {raft_folder} and join the cluster again"
+            f"{path} is missing, and without it the log beside it can't be read: put the key back, "
+            f"or move {raft_folder} away, start swarmd again, and on another manager `swarmctl "
+            "node demote` and `swarmctl node promote` this node"
         )
     make_folder(raft_folder)
     key = generate_key()
@@ -148,7 +149,8 @@ def _read_keys(path: Path) -> list[bytes]:
     return keys
 
 
-def _key_id(key: bytes) -> bytes:
+def key_id_of(key: bytes) -> bytes:
+    """What names a key without telling it: 4 bytes."""
     if len(key) != _KEY_BYTES:
         raise ValueError(f"an encryption key has {_KEY_BYTES} bytes, not {len(key)}")
     return _hkdf(key, None, b"swarm key id", _KEY_ID_BYTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from typing import NoReturn
 
@@ -19,6 +20,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main() -> int:
+    # What the log says of damage is the subject here, not news.
+    logging.disable()
     options = _options()
     if options.replay is not None:
         return runner.replay(options.replay, options.mutant, options.faults)

@@ -122,6 +122,8 @@ class AgentHost:
         self.epoch = 0
         self._streams: dict[int, AgentStream] = {}
         self._wake_at: float | None = None
+        # Of the assignments that this process took last.
+        self._position = (0, 0)
         self._paused = False
         self._backlog: list[happened.Event] = []
         self._rng = cluster.streams.of(f"agent/{machine.name}")
@@ -132,6 +134,7 @@ class AgentHost:
         self.epoch += 1
         rng = self.cluster.streams.of(f"agent/{self.name}/{self.epoch}")
         self.core = AgentCore(self.name, rng)
+        self._position = (0, 0)
         self.cluster.note(self.name, "agent starts")
         self.submit(
             happened.Loaded(
@@ -200,6 +203,13 @@ class AgentHost:
         for effect in effects:
             self.cluster.note(self.name, "  agent <", effect)
             self._perform(effect)
+        position = core.position
+        if position < self._position:
+            raise Violation(
+                "an agent never takes older assignments",
+                f"{self.name} goes from (incarnation, revision) {self._position} to {position}",
+            )
+        self._position = position
         self._set_wakeup()
 
     def _set_wakeup(self) -> None:

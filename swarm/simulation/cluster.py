@@ -13,8 +13,9 @@ from swarm.api.v1.node_pb2 import (
     NodeRole,
 )
 from swarm.api.v1.raft_pb2 import ConfState
-from swarm.api.v1.store_pb2 import VERDICT_OK, Change, LogPayload, Object, SnapshotPiece
+from swarm.api.v1.store_pb2 import VERDICT_OK, Change, LogPayload, Object
 from swarm.manager.core.consensus import Timing
+from swarm.manager.core.recovery import NewCluster
 from swarm.manager.core.store import Store
 from swarm.manager.core.validate import cluster as bootstrap
 from swarm.manager.core.validate.node import new_node
@@ -100,26 +101,25 @@ class Cluster:
             )
             for raft_id, machine in zip(raft_ids, managers, strict=True)
         ]
-        conf_state = ConfState(voters=raft_ids)
-        pieces = self._first_store(managers, workers, members, conf_state)
+        beginning = self._beginning(managers, workers, members, ConfState(voters=raft_ids))
         addresses = [machine.address for machine in managers]
         for machine in (*managers, *workers):
             machine.known_managers = addresses
-        self.invariants.begin(Store.restore(pieces))
+        self.invariants.begin(Store.restore(beginning.image.pieces()))
         for raft_id, machine in zip(raft_ids, managers, strict=True):
             disk = self.new_disk(machine.name)
-            disk.format(conf_state, pieces)
+            disk.format(beginning)
             machine.begin_manager(raft_id, disk)
         for machine in self.machines.values():
             machine.start_agent()
 
-    def _first_store(
+    def _beginning(
         self,
         managers: Sequence[Machine],
         workers: Sequence[Machine],
         members: Sequence[Member],
         conf_state: ConfState,
-    ) -> list[SnapshotPiece]:
+    ) -> NewCluster:
         transaction = bootstrap.bootstrap(
             cluster_id="cluster",
             spec=bootstrap.spec_with_defaults(
@@ -152,7 +152,7 @@ class Cluster:
         payload = LogPayload(proposed_at_ns=EPOCH_NS, transactions=[transaction])
         (verdict,) = store.apply(1, 1, payload).verdicts
         assert verdict.code == VERDICT_OK, verdict.message
-        return list(store.snapshot(1, 1, conf_state).pieces())
+        return NewCluster(1, 1, conf_state, store.snapshot(1, 1, conf_state))
 
     # Looking around
 

@@ -180,7 +180,9 @@ class Machine:
             )
             answer = yield Wait(call, 5.0)
             if isinstance(answer, _Admitted):
-                self.begin_manager(raft_id, self.cluster.new_disk(self.name), answer.members)
+                disk = self.cluster.new_disk(self.name)
+                disk.begin()
+                self.begin_manager(raft_id, disk, answer.members)
                 return
         yield _RETRY_S
         self._role_unsettled = True

@@ -3,18 +3,23 @@ with the simulated disk, wire and clock in place of the real ones."""
 
 from __future__ import annotations
 
+import functools
+import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from swarm.api.v1.dispatcher_pb2 import AgentMessage, ManagerMessage
 from swarm.api.v1.node_pb2 import Member
-from swarm.api.v1.raft_pb2 import Message, Snapshot
+from swarm.api.v1.raft_pb2 import HardState, Message
+from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
 from swarm.manager.core import effects as fx
 from swarm.manager.core import events as ev
 from swarm.manager.core.consensus import AppliedEntry
 from swarm.manager.core.manager import TICK_S, ManagerCore
+from swarm.manager.core.membership import admission
+from swarm.manager.core.raft import MemoryStorage
 from swarm.manager.core.store import RandomIds, Store
-from swarm.simulation.disk import Disk, SavedSnapshot
+from swarm.simulation.disk import Disk
 from swarm.simulation.loop import Process, Running, Signal, spawn
 from swarm.simulation.violation import Violation
 
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
 # A peer whose process is gone is noticed so often at most: the transport's backoff.
 _UNREACHABLE_S = 0.2
 _SNAPSHOT_PATIENCE_S = 5.0
+# Until a process that ended by itself is started again.
+_SUPERVISOR_S = 1.0
 
 
 class ObservedCore(ManagerCore):
@@ -50,6 +57,8 @@ class ManagerHost:
         self.core: ObservedCore | None = None
         self.epoch = 0
         self.ended = False
+        # By a fault that no crash explains: it must be refused.
+        self.log_is_damaged = False
         self.peers: dict[int, str] = {}
         self._known: Sequence[Member] = ()
         self._paused = False
@@ -67,9 +76,17 @@ class ManagerHost:
 
     def start(self, known_members: Sequence[Member] = ()) -> None:
         self.epoch += 1
-        self._known = known_members or self._known
+        self._known = known_members
         cluster, streams = self.cluster, self.cluster.streams
-        storage, store, hard_state = self.disk.open(self._on_persisted, cluster.check_mutation)
+        opened = self._open_disk()
+        if opened is None:
+            return
+        storage, store, hard_state = opened
+        if not storage.last_index() and not known_members:
+            # Node._start_manager: stopped before the leader sent anything.
+            reason = "nothing was promised under its id"
+            cluster.loop.after(0.0, self._stopped, self.epoch, reason)
+            return
         incarnation = f"{self.name}/{self.raft_id}/{self.epoch}"
         self.core = ObservedCore(
             raft_id=self.raft_id,
@@ -85,6 +102,28 @@ class ManagerHost:
         self._set_members([*self._known, *store.members()])
         cluster.note(self.name, "manager starts", f"as {self.raft_id} at {storage.last_index()}")
         self._tick(self.epoch)
+
+    def _open_disk(self) -> tuple[MemoryStorage, Store, HardState] | None:
+        """None where this manager must not or can't start with what is there."""
+        self.disk.on_persisted = lambda number: self.submit(ev.Persisted(number))
+        self.disk.on_room = lambda enough: self.submit(ev.RoomOnDisk(enough))
+        self.disk.on_fatal = self._disk_failed
+        if not self.disk.has_log:
+            # Node._go_on_as_manager: a log that was there is gone.
+            self.cluster.note(self.name, "manager does not start: its log is gone")
+            return None
+        try:
+            return self.disk.open(self.cluster.check_mutation)
+        except CorruptFileError as error:
+            if not self.log_is_damaged:
+                raise Violation(
+                    "a log that only crashes have touched is accepted", f"{self.name}: {error}"
+                ) from error
+            self.cluster.note(self.name, "manager does not start:", str(error))
+            return None
+        except (FatalDiskError, NoSpaceError) as error:
+            self._disk_failed(str(error))
+            return None
 
     def crash(self) -> None:
         """The process is gone at once."""
@@ -224,11 +263,7 @@ class ManagerHost:
             case fx.SendSnapshot(message):
                 self._send_snapshot(message)
             case fx.SaveSnapshot():
-                saved = SavedSnapshot(
-                    effect.index, effect.term, effect.conf_state, list(effect.image.pieces())
-                )
-                index = effect.index
-                self.disk.save_snapshot(saved, lambda: self.submit(ev.SnapshotSaved(index)))
+                self._save_snapshot(effect)
             case fx.CompactLog(index):
                 self.disk.compact(index)
             case fx.Again():
@@ -246,8 +281,15 @@ class ManagerHost:
         if epoch == self.epoch:
             self.machine.raft_let_go(reason)
 
-    def _on_persisted(self, number: int) -> None:
-        self.submit(ev.Persisted(number))
+    def _disk_failed(self, reason: str) -> None:
+        """Manager._fatal: the process ends at once, and is started again by whoever watches it."""
+        self.cluster.note(self.name, "disk fails:", reason)
+        self.crash()
+        self.cluster.loop.after(_SUPERVISOR_S, self._start_again, self.epoch)
+
+    def _start_again(self, epoch: int) -> None:
+        if epoch == self.epoch and self.machine.manager is self:
+            self.machine.start_manager()
 
     # Peers
 
@@ -269,14 +311,27 @@ class ManagerHost:
         """As RaftApi.Stream: a removed member is told so."""
         if self.core is None:
             return
-        member = self.core.store.member(sender.raft_id)
-        if member is not None and member.removed:
+        refused = admission.refusal(
+            self.core.store, sender.raft_id, sender.name, sender.incarnation
+        )
+        if refused:
             epoch = sender.epoch
             self.cluster.network.datagram(
-                self.name, sender.name, lambda: sender.refused(epoch, "removed")
+                self.name, sender.name, lambda: sender.refused(epoch, refused)
             )
-            return
-        self.submit(ev.Received(batch))
+        elif batch:
+            self.submit(ev.Received(batch))
+
+    @property
+    def incarnation(self) -> int:
+        """Of the cluster, as far as this manager knows."""
+        cluster = self.core.store.cluster() if self.core is not None else None
+        return cluster.incarnation if cluster is not None else 0
+
+    def introduce_itself(self) -> None:
+        """As a transport's streams do when they open, which they try again and again."""
+        for raft_id in list(self.peers):
+            self._to_peer(raft_id, lambda host: host.raft_received(self, []))
 
     def refused(self, epoch: int, reason: str) -> None:
         if epoch == self.epoch and not self._paused:
@@ -315,20 +370,29 @@ class ManagerHost:
 
     # Snapshots
 
+    def _save_snapshot(self, effect: fx.SaveSnapshot) -> None:
+        def saved(ok: bool) -> None:
+            failed = ev.SnapshotFailed("no space")
+            self.submit(ev.SnapshotSaved(effect.index) if ok else failed)
+
+        pieces = list(effect.image.serialised())
+        self.disk.save_snapshot(effect.index, effect.term, effect.conf_state, pieces, saved)
+
     def _send_snapshot(self, message: Message) -> None:
         """Always ends in SnapshotSent, ok or not."""
         name = self.peers.get(message.to)
-        saved = self.disk.snapshot(message.snapshot.index)
-        if name is None or saved is None:
+        chunks = self.disk.read_snapshot(message.snapshot.index)
+        if name is None or chunks is None:
             self._later(0.001, ev.SnapshotSent(message.to, False))
             return
         outcome = Signal(self.cluster.loop)
         epoch, target = self.epoch, self.cluster.machines[name]
-        sending_s = 0.002 * len(saved.pieces)
+        sending_s = self.cluster.scenario.snapshot_piece_s * len(chunks)
+        checksum = functools.reduce(lambda sum_, chunk: zlib.crc32(chunk, sum_), chunks, 0)
 
         def arrive() -> None:
             if target.manager is not None and target.manager.responsive:
-                target.manager.receive_snapshot(message, saved, lambda: answer(True))
+                target.manager.receive_snapshot(message, chunks, checksum, lambda: answer(True))
             else:
                 answer(False)
 
@@ -344,20 +408,21 @@ class ManagerHost:
         outcome.when_set(lambda: sent(bool(outcome.value)))
 
     def receive_snapshot(
-        self, message: Message, saved: SavedSnapshot, done: Callable[[], None]
+        self,
+        message: Message,
+        chunks: Sequence[bytes],
+        checksum: int | None,
+        done: Callable[[], None],
     ) -> None:
-        """Durable first, then read into fresh tables, then handed over."""
+        """Durable first, then handed over with what was read."""
 
-        def durable() -> None:
-            store = Store.restore(saved.pieces, self.cluster.check_mutation)
+        def durable(store: Store) -> None:
             copy = Message()
             copy.CopyFrom(message)
             self.submit(ev.SnapshotReceived(copy, store))
             done()
 
-        snapshot: Snapshot = message.snapshot
-        arrived = SavedSnapshot(snapshot.index, snapshot.term, snapshot.conf_state, saved.pieces)
-        self.disk.save_snapshot(arrived, durable)
+        self.disk.receive_snapshot(message.snapshot, chunks, checksum, durable)
 
     # Agents
 

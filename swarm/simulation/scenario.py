@@ -24,15 +24,25 @@ FAULTS = (
     "reorder",
     "partition",
     "one_way_partition",
+    "bridge",
+    "deaf_leader",
     "slow_disk",
     "hung_disk",
+    "leader_disk_stall",
+    "disk_full",
+    "failed_write",
+    "failed_sync",
+    "damaged_log",
+    "lost_disk",
     "pause",
     "clock_skew",
+    "clock_jump",
     "task_failures",
     "join_manager",
     "join_worker",
     "promote_demote",
     "resign",
+    "force_new_cluster",
 )
 
 
@@ -62,6 +72,8 @@ class Scenario:
     check_mutation: bool = False
     # A manager takes together what comes within a turn, which lasts up to this long.
     turn_s: float = 0.0
+    # What a piece of a snapshot takes on the wire.
+    snapshot_piece_s: float = 0.002
 
 
 def draw(seed: int, allowed: Iterable[str] = FAULTS) -> Scenario:
@@ -70,9 +82,8 @@ def draw(seed: int, allowed: Iterable[str] = FAULTS) -> Scenario:
     managers = rng.choice((1, 2, 3, 3, 3, 3, 4, 5))
     workers = rng.choice((1, 2, 2, 3))
     count = rng.randint(1, 6) if rng.random() < 0.9 else 0
-    chosen = rng.sample(FAULTS, count)
-    permitted = set(allowed)
-    faults = frozenset(name for name in chosen if name in permitted)
+    permitted = [name for name in FAULTS if name in set(allowed)]
+    faults = frozenset(rng.sample(permitted, min(count, len(permitted))))
     skewed = "clock_skew" in faults
     return Scenario(
         seed=seed,
@@ -90,4 +101,5 @@ def draw(seed: int, allowed: Iterable[str] = FAULTS) -> Scenario:
         clock_skew_s=3600.0 if skewed else 0.05,
         check_mutation=rng.random() < 0.05,
         turn_s=rng.choice((0.0, 0.0005, 0.003, 0.02)),
+        snapshot_piece_s=rng.choice((0.002, 0.002, 0.1, 0.5)),
     )

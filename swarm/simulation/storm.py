@@ -16,10 +16,13 @@ from swarm.api.v1.node_pb2 import (
 from swarm.manager.core import events as ev
 from swarm.manager.core.validate import node
 from swarm.simulation import api
+from swarm.simulation.disk_faults import DiskFaults
 from swarm.simulation.loop import Wait, spawn
 from swarm.simulation.machine import Machine
 from swarm.simulation.manager_host import ManagerHost
 from swarm.simulation.network import Weather
+from swarm.simulation.new_cluster import force_new_cluster
+from swarm.simulation.violation import Violation
 from swarm.simulation.workload import Client
 from swarm.worker.core import events as happened
 
@@ -39,6 +42,7 @@ class Storm:
         self._cluster = cluster
         self._rng: random.Random = cluster.streams.of("storm")
         self._operator = Client(cluster, 0)
+        self._disks = DiskFaults(cluster, self._rng, self._operator)
         self._over = False
         self._under_way = 0
         self._faults: dict[str, tuple[float, _Fault]] = {
@@ -51,13 +55,16 @@ class Storm:
             "agent_crash": (3.0, self._agent_crash),
             "partition": (4.0, self._partition),
             "one_way_partition": (4.0, self._one_way_partition),
-            "slow_disk": (4.0, self._slow_disk),
-            "hung_disk": (5.0, self._hung_disk),
+            "bridge": (6.0, self._bridge),
+            "deaf_leader": (5.0, self._deaf_leader),
+            "clock_jump": (3.0, self._clock_jump),
             "pause": (4.0, self._pause),
             "join_manager": (6.0, self._join_manager),
             "join_worker": (7.0, self._join_worker),
             "promote_demote": (4.0, self._promote_demote),
             "resign": (5.0, self._resign),
+            **self._disks.faults,
+            "force_new_cluster": (9.0, lambda: force_new_cluster(cluster, self._rng)),
         }
 
     def begin(self) -> None:
@@ -90,10 +97,9 @@ class Storm:
         behaviour = cluster.behaviour
         behaviour.prepare_fails = behaviour.start_fails = 0.0
         behaviour.exits = behaviour.never_healthy = 0.0
+        self._disks.mend()
         for machine in cluster.machines.values():
             if machine.manager is not None:
-                machine.manager.disk.slow = 1.0
-                machine.manager.disk.release()
                 machine.manager.resume()
             machine.agent.resume()
             machine.power_on()
@@ -249,25 +255,59 @@ class Storm:
         self._cluster.network.heal()
         return True
 
-    # Disks
-
-    def _slow_disk(self) -> api.Steps:
-        host = self._pick_manager()
-        if host is None:
+    def _bridge(self) -> api.Steps:
+        """Managers that see each other only over one in the middle, or each only its
+        neighbours: some see the leader, and others don't."""
+        cluster, names = self._cluster, [host.name for host in self._cluster.managers()]
+        if len(names) < 3:
+            yield 0.5
             return False
-        host.disk.slow = self._rng.choice((10.0, 60.0, 200.0))
-        yield self._rng.uniform(0.5, 4.0)
-        host.disk.slow = 1.0
+        self._rng.shuffle(names)
+        is_chain = self._rng.random() < 0.5
+        for i, one in enumerate(names):
+            for j, other in enumerate(names):
+                if i != j and (abs(i - j) > 1 if is_chain else 0 not in (i, j)):
+                    cluster.network.cut(one, other)
+        cluster.note("storm", "chain" if is_chain else "bridge", " ".join(names))
+        election_s = 0.2 * cluster.timing.election_ticks
+        yield 4 * election_s
+        before = cluster.invariants.raft.elections
+        yield self._rng.uniform(1.0, 4.0)
+        leader = cluster.leader()
+        if cluster.scenario.faults == frozenset({"bridge"}) and (
+            leader is None or cluster.invariants.raft.elections != before
+        ):
+            raise Violation(
+                "a partial partition has a stable leader",
+                f"{'chain' if is_chain else 'bridge'} {' '.join(names)} led by "
+                f"{leader.name if leader is not None else 'nobody'}",
+            )
+        cluster.network.heal()
         return True
 
-    def _hung_disk(self) -> api.Steps:
-        host = self._pick_manager()
-        if host is None:
+    def _deaf_leader(self) -> api.Steps:
+        """It is heard, and hears nobody: it must not hold the others up (openraft#2083)."""
+        cluster, leader = self._cluster, self._cluster.leader()
+        if leader is None or len(cluster.managers()) < 3:
+            yield 0.5
             return False
-        self._cluster.note(host.name, "disk hangs")
-        host.disk.hung = True
-        yield self._rng.uniform(0.3, 4.0)
-        host.disk.release()
+        for name in cluster.machines:
+            if name != leader.name:
+                cluster.network.cut(name, leader.name)
+        cluster.note(leader.name, "leader is deaf")
+        yield 0.6 * cluster.timing.election_ticks
+        heard = [host for host in cluster.managers() if host.leads and host is not leader]
+        if cluster.scenario.faults == frozenset({"deaf_leader"}) and not heard:
+            raise Violation("a leader that hears nobody is replaced", leader.name)
+        yield self._rng.uniform(0.0, 3.0)
+        cluster.network.heal()
+        return True
+
+    def _clock_jump(self) -> api.Steps:
+        """Somebody sets a machine's wall clock; its monotonic one goes on."""
+        machine = self._pick_machine()
+        machine.clock.skew_s += self._rng.choice((-3600.0, -5.0, 5.0, 3600.0))
+        yield 0.0
         return True
 
     # Members
@@ -280,6 +320,8 @@ class Storm:
 
     def _join(self, role: NodeRole.ValueType) -> api.Steps:
         cluster = self._cluster
+        while role == NODE_ROLE_MANAGER and self._disks.members_change:
+            yield 0.5
         managers = len(cluster.manager_names())
         if len(cluster.machines) >= _MACHINES_MAX or (
             role == NODE_ROLE_MANAGER and managers >= _MANAGERS_MAX
@@ -321,12 +363,23 @@ class Storm:
         cluster = self._cluster
         managers = [n for n, m in cluster.machines.items() if m.role == NODE_ROLE_MANAGER]
         workers = [n for n, m in cluster.machines.items() if m.role == NODE_ROLE_WORKER]
+        if self._disks.members_change:
+            yield 1.0
+            return False
         promote = bool(workers) and len(managers) < _MANAGERS_MAX and self._rng.random() < 0.6
         names = workers if promote else managers
         if not names or (not promote and len(managers) < 2):
             yield 1.0
             return False
-        yield from self._operator.change_role(self._rng.choice(names), manager=promote)
+        name = self._rng.choice(names)
+        leader = cluster.leader()
+        if not promote and leader is not None and self._rng.random() < 0.4:
+            name = leader.name
+        self._disks.members_change = True
+        outcome = yield from self._operator.change_role(name, manager=promote)
+        if isinstance(outcome, api.NotKnown):
+            yield api.DEADLINE_S
+        self._disks.members_change = False
         yield self._rng.uniform(0.5, 3.0)
         return True
 

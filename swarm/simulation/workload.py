@@ -191,7 +191,7 @@ class Client:
         def change(spec: NodeSpec) -> None:
             spec.role = NODE_ROLE_MANAGER if manager else NODE_ROLE_WORKER
 
-        yield from self.change_node(name, change)
+        return (yield from self.change_node(name, change))
 
     def change_node(self, name: str, change: api.ChangeSpec) -> api.Steps:
         found = yield from self._ask_read(lambda view: _node(view, name))

@@ -53,7 +53,7 @@ def test_a_calm_cluster_does_what_it_is_asked(seed: int) -> None:
 
 
 def test_every_fault_can_be_drawn_and_switched_off() -> None:
-    drawn = set().union(*(draw(seed).faults for seed in range(200)))
+    drawn = set[str]().union(*(draw(seed).faults for seed in range(200)))
     assert drawn == set(FAULTS)
     assert draw(5, ["pause"]).faults <= {"pause"}
 

@@ -119,6 +119,11 @@ class ControlStub:
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.WatchRequest.SerializeToString,
                 response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.Backup = channel.unary_stream(
+                '/swarm.api.v1.Control/Backup',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.BackupRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.BackupResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -226,6 +231,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Backup(self, request, context):
+        """The whole store at one index, encrypted. Answered by any manager, for users alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -313,6 +325,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.WatchRequest.FromString,
                     response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.WatchResponse.SerializeToString,
+            ),
+            'Backup': grpc.unary_stream_rpc_method_handler(
+                    servicer.Backup,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.BackupRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.BackupResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -774,6 +791,33 @@ class Control:
             '/swarm.api.v1.Control/Watch',
             swarm_dot_api_dot_v1_dot_control__pb2.WatchRequest.SerializeToString,
             swarm_dot_api_dot_v1_dot_control__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/swarm.api.v1.Control/Backup',
+            swarm_dot_api_dot_v1_dot_control__pb2.BackupRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.BackupResponse.FromString,
             options,
             channel_credentials,
             insecure,

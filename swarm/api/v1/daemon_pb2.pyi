@@ -53,6 +53,7 @@ class InitRequest(_message.Message):
     HEARTBEAT_PERIOD_NS_FIELD_NUMBER: _builtins.int
     TASK_HISTORY_LIMIT_FIELD_NUMBER: _builtins.int
     SNAPSHOT_INTERVAL_FIELD_NUMBER: _builtins.int
+    FORCE_NEW_CLUSTER_FIELD_NUMBER: _builtins.int
     advertise_address: _builtins.str
     """HOST[:PORT] or an interface's name. Empty: swarmd's own settings."""
     listen_address: _builtins.str
@@ -61,6 +62,8 @@ class InitRequest(_message.Message):
     heartbeat_period_ns: _builtins.int
     task_history_limit: _builtins.int
     snapshot_interval: _builtins.int
+    force_new_cluster: _builtins.bool
+    """Make a new cluster of what this manager, which lost its quorum, has in its log."""
     def __init__(
         self,
         *,
@@ -71,10 +74,11 @@ class InitRequest(_message.Message):
         heartbeat_period_ns: _builtins.int = ...,
         task_history_limit: _builtins.int = ...,
         snapshot_interval: _builtins.int = ...,
+        force_new_cluster: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_address", b"advertise_address", "availability", b"availability", "certificate_expiry_ns", b"certificate_expiry_ns", "heartbeat_period_ns", b"heartbeat_period_ns", "listen_address", b"listen_address", "snapshot_interval", b"snapshot_interval", "task_history_limit", b"task_history_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_address", b"advertise_address", "availability", b"availability", "certificate_expiry_ns", b"certificate_expiry_ns", "force_new_cluster", b"force_new_cluster", "heartbeat_period_ns", b"heartbeat_period_ns", "listen_address", b"listen_address", "snapshot_interval", b"snapshot_interval", "task_history_limit", b"task_history_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -164,6 +168,92 @@ class JoinResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___JoinResponse: _TypeAlias = JoinResponse  # noqa: Y015
+
+@_typing.final
+class RestoreRequest(_message.Message):
+    """The first message has the settings; then come the backup's bytes, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    @_builtins.property
+    def settings(self) -> Global___RestoreSettings: ...
+    def __init__(
+        self,
+        *,
+        settings: Global___RestoreSettings | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreRequest: _TypeAlias = RestoreRequest  # noqa: Y015
+
+@_typing.final
+class RestoreSettings(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADVERTISE_ADDRESS_FIELD_NUMBER: _builtins.int
+    LISTEN_ADDRESS_FIELD_NUMBER: _builtins.int
+    PASSPHRASE_FIELD_NUMBER: _builtins.int
+    advertise_address: _builtins.str
+    listen_address: _builtins.str
+    passphrase: _builtins.str
+    """Secret: not kept."""
+    def __init__(
+        self,
+        *,
+        advertise_address: _builtins.str = ...,
+        listen_address: _builtins.str = ...,
+        passphrase: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_address", b"advertise_address", "listen_address", b"listen_address", "passphrase", b"passphrase"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreSettings: _TypeAlias = RestoreSettings  # noqa: Y015
+
+@_typing.final
+class RestoreResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    JOIN_ADDRESS_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    cluster_id: _builtins.str
+    join_address: _builtins.str
+    """HOST:PORT of the join listener."""
+    services: _builtins.int
+    nodes: _builtins.int
+    revision: _builtins.int
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        cluster_id: _builtins.str = ...,
+        join_address: _builtins.str = ...,
+        services: _builtins.int = ...,
+        nodes: _builtins.int = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "join_address", b"join_address", "node_id", b"node_id", "nodes", b"nodes", "revision", b"revision", "services", b"services"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreResponse: _TypeAlias = RestoreResponse  # noqa: Y015
 
 @_typing.final
 class LeaveRequest(_message.Message):

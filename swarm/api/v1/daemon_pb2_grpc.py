@@ -44,6 +44,11 @@ class DaemonStub:
                 request_serializer=swarm_dot_api_dot_v1_dot_daemon__pb2.JoinRequest.SerializeToString,
                 response_deserializer=swarm_dot_api_dot_v1_dot_daemon__pb2.JoinResponse.FromString,
                 _registered_method=True)
+        self.Restore = channel.stream_unary(
+                '/swarm.api.v1.Daemon/Restore',
+                request_serializer=swarm_dot_api_dot_v1_dot_daemon__pb2.RestoreRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_daemon__pb2.RestoreResponse.FromString,
+                _registered_method=True)
         self.Leave = channel.unary_unary(
                 '/swarm.api.v1.Daemon/Leave',
                 request_serializer=swarm_dot_api_dot_v1_dot_daemon__pb2.LeaveRequest.SerializeToString,
@@ -67,6 +72,13 @@ class DaemonServicer:
 
     def Join(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Restore(self, request_iterator, context):
+        """A backup as a new cluster, into a node that is in none.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -95,6 +107,11 @@ def add_DaemonServicer_to_server(servicer, server):
                     servicer.Join,
                     request_deserializer=swarm_dot_api_dot_v1_dot_daemon__pb2.JoinRequest.FromString,
                     response_serializer=swarm_dot_api_dot_v1_dot_daemon__pb2.JoinResponse.SerializeToString,
+            ),
+            'Restore': grpc.stream_unary_rpc_method_handler(
+                    servicer.Restore,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_daemon__pb2.RestoreRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_daemon__pb2.RestoreResponse.SerializeToString,
             ),
             'Leave': grpc.unary_unary_rpc_method_handler(
                     servicer.Leave,
@@ -161,6 +178,33 @@ class Daemon:
             '/swarm.api.v1.Daemon/Join',
             swarm_dot_api_dot_v1_dot_daemon__pb2.JoinRequest.SerializeToString,
             swarm_dot_api_dot_v1_dot_daemon__pb2.JoinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Restore(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/swarm.api.v1.Daemon/Restore',
+            swarm_dot_api_dot_v1_dot_daemon__pb2.RestoreRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_daemon__pb2.RestoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

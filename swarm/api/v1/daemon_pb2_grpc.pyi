@@ -36,6 +36,8 @@ class DaemonStub:
     def __new__(cls, channel: _aio.Channel) -> DaemonAsyncStub: ...
     Init: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.InitRequest, _daemon_pb2.InitResponse]
     Join: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.JoinRequest, _daemon_pb2.JoinResponse]
+    Restore: _grpc.StreamUnaryMultiCallable[_daemon_pb2.RestoreRequest, _daemon_pb2.RestoreResponse]
+    """A backup as a new cluster, into a node that is in none."""
     Leave: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.LeaveRequest, _daemon_pb2.LeaveResponse]
     Info: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.InfoRequest, _daemon_pb2.InfoResponse]
 
@@ -44,6 +46,8 @@ class DaemonAsyncStub(DaemonStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Init: _aio.UnaryUnaryMultiCallable[_daemon_pb2.InitRequest, _daemon_pb2.InitResponse]  # type: ignore[assignment]
     Join: _aio.UnaryUnaryMultiCallable[_daemon_pb2.JoinRequest, _daemon_pb2.JoinResponse]  # type: ignore[assignment]
+    Restore: _aio.StreamUnaryMultiCallable[_daemon_pb2.RestoreRequest, _daemon_pb2.RestoreResponse]  # type: ignore[assignment]
+    """A backup as a new cluster, into a node that is in none."""
     Leave: _aio.UnaryUnaryMultiCallable[_daemon_pb2.LeaveRequest, _daemon_pb2.LeaveResponse]  # type: ignore[assignment]
     Info: _aio.UnaryUnaryMultiCallable[_daemon_pb2.InfoRequest, _daemon_pb2.InfoResponse]  # type: ignore[assignment]
 
@@ -61,6 +65,14 @@ class DaemonServicer(metaclass=_abc_1.ABCMeta):
         request: _daemon_pb2.JoinRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_daemon_pb2.JoinResponse, _abc.Awaitable[_daemon_pb2.JoinResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Restore(
+        self,
+        request_iterator: _MaybeAsyncIterator[_daemon_pb2.RestoreRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_daemon_pb2.RestoreResponse, _abc.Awaitable[_daemon_pb2.RestoreResponse]]:
+        """A backup as a new cluster, into a node that is in none."""
 
     @_abc_1.abstractmethod
     def Leave(

@@ -43,7 +43,9 @@ CONTROL_METHODS: Final = (
     "ListTasks",
     "ServiceLogs",
     "Watch",
+    "Backup",
 )
+STREAMED_METHODS: Final = frozenset({"ServiceLogs", "Watch", "Backup"})
 
 ALLOWED: Final[Mapping[str, Collection[Role]]] = {
     "/swarm.api.v1.Raft/Stream": _MANAGERS,
@@ -57,9 +59,12 @@ ALLOWED: Final[Mapping[str, Collection[Role]]] = {
     "/swarm.api.v1.Daemon/Init": _ON_THE_NODE,
     "/swarm.api.v1.Daemon/Join": _ON_THE_NODE,
     "/swarm.api.v1.Daemon/Leave": _ON_THE_NODE,
+    "/swarm.api.v1.Daemon/Restore": _ON_THE_NODE,
     "/swarm.api.v1.Daemon/Info": _USERS,
     # A manager calls these with a user's request that it passes on.
     **{_CONTROL + name: _USERS | _MANAGERS for name in CONTROL_METHODS},
+    # Any manager answers it itself, so none has a request of it to pass on.
+    _CONTROL + "Backup": _USERS,
 }
 
 # Set by a manager that passes a user's request on; believed from a manager's certificate only.

@@ -1,6 +1,7 @@
 """The control API: what swarmctl asks of a manager, an object per noun."""
 
 from swarm.manager.api.admins import AdminMethods
+from swarm.manager.api.backup import BackupMethods
 from swarm.manager.api.cluster import ClusterMethods
 from swarm.manager.api.forwarding import Forwarding
 from swarm.manager.api.nodes import NodeMethods
@@ -40,3 +41,4 @@ class ControlApi:
         self.ServiceLogs = tasks.ServiceLogs
 
         self.Watch = WatchMethods(manager, forwarding).Watch
+        self.Backup = BackupMethods(manager, forwarding).Backup

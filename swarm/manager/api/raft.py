@@ -14,11 +14,12 @@ from swarm.api.v1.raft_pb2_grpc import RaftServicer
 from swarm.api.v1.store_pb2 import SnapshotPiece
 from swarm.manager.api.authorization import caller_of
 from swarm.manager.api.interceptor import Context
+from swarm.manager.core.membership import admission
 from swarm.manager.core.store import Restoration, Store
 from swarm.manager.core.validate import ErrorCode, InvalidRequest
 from swarm.manager.manager import Manager
 from swarm.manager.snapshots import SnapshotWriter
-from swarm.manager.transport import RAFT_ID_METADATA
+from swarm.manager.transport import INCARNATION_METADATA, RAFT_ID_METADATA
 
 # After each piece of a snapshot, which takes about as long. Whoever takes one has no vote to give
 # meanwhile: it leaves time to the leader that sends, and to what else is on its own processors.
@@ -33,10 +34,9 @@ class RaftApi(RaftServicer):
         self, request_iterator: AsyncIterator[RaftBatch], context: Context
     ) -> RaftStreamSummary:
         sender = self._sender(context)
-        node_id = caller_of(context).node_id
         async for batch in request_iterator:
             # A stream speaks for its own member alone, and for no longer than it is one.
-            self._check_member(sender, node_id)
+            self._sender(context)
             self._manager.received([m for m in batch.messages if m.from_ == sender])
         return RaftStreamSummary()
 
@@ -74,22 +74,12 @@ class RaftApi(RaftServicer):
         raise InvalidRequest("the snapshot's end is missing", ErrorCode.INVALID)
 
     def _sender(self, context: Context) -> int:
+        """The member that calls. One that was removed is told so, by a word that it knows."""
         metadata = dict(context.invocation_metadata() or ())
         sender = int(metadata.get(RAFT_ID_METADATA, "0"))
-        self._check_member(sender, caller_of(context).node_id)
+        incarnation = int(metadata.get(INCARNATION_METADATA, "0"))
+        node_id = caller_of(context).node_id
+        refused = admission.refusal(self._manager.store, sender, node_id, incarnation)
+        if refused:
+            raise InvalidRequest(refused, ErrorCode.FAILED_PRECONDITION)
         return sender
-
-    def _check_member(self, sender: int, node_id: str) -> None:
-        """A member that was removed is told so, by a word that its transport knows."""
-        member = self._manager.store.member(sender)
-        if member is None:
-            return  # this manager is new and knows nobody yet; Raft ignores strangers itself
-        if member.removed:
-            raise InvalidRequest(
-                "removed: this manager is not a member of the Raft group any more",
-                ErrorCode.FAILED_PRECONDITION,
-            )
-        if member.node_id != node_id:
-            raise InvalidRequest(
-                "this raft id belongs to another node", ErrorCode.FAILED_PRECONDITION
-            )

@@ -54,7 +54,7 @@ from swarm.manager.core.raft import (
 )
 from swarm.manager.core.raft.config import Rng
 from swarm.manager.core.reads import Reads
-from swarm.manager.core.store import Store, StoreChange
+from swarm.manager.core.store import Store, StoreChange, StoreImage
 
 # Readys performed in one go: the loop's other events must have their turn (DESIGN, the
 # loop's budget).
@@ -362,8 +362,13 @@ class Consensus:
         self._saving_snapshot = True
         self._snapshot_index = self.applied_index
         self._saved_conf_state = self.conf_state
-        image = self.store.snapshot(self.applied_index, self.applied_term, self.conf_state)
-        out.append(SaveSnapshot(self.applied_index, self.applied_term, self.conf_state, image))
+        out.append(
+            SaveSnapshot(self.applied_index, self.applied_term, self.conf_state, self.image())
+        )
+
+    def image(self) -> StoreImage:
+        """The store now, with its place in the log."""
+        return self.store.snapshot(self.applied_index, self.applied_term, self.conf_state)
 
     def _snapshot_interval(self) -> int:
         cluster = self.store.cluster()

@@ -10,7 +10,7 @@ more to send that off.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from swarm.api.v1.dispatcher_pb2 import ManagerMessage, StatusAck
+from swarm.api.v1.dispatcher_pb2 import ManagerMessage, SessionHello, StatusAck
 from swarm.api.v1.node_pb2 import NODE_STATE_READY
 from swarm.api.v1.store_pb2 import TABLE_NODE, TABLE_TASK
 from swarm.manager.core import effects as fx
@@ -60,6 +60,7 @@ class ManagerCore:
         self._ticked_at: float | None = None
         self._enough_room = True
         self._resigning = False
+        self._said_superseded = False
         self._known_leader = (0, 0)
         self._handlers: dict[type[Any], Callable[[Any, float, int, list[fx.Effect]], None]] = {
             ev.Tick: self._tick,
@@ -249,6 +250,9 @@ class ManagerCore:
         match message.WhichOneof("kind"):
             case "hello":
                 hello = message.hello
+                if self._is_superseded(hello, out):
+                    self._close_session(event.session_id, "the swarm was made anew", out)
+                    return
                 self._outgoing.heard(node_id, now)
                 row = self.store.node(node_id)
                 self._outgoing.described(node_id, hello.description, hello.address, row)
@@ -271,6 +275,23 @@ class ManagerCore:
                 self._outgoing.statuses(reported.relay)
             case _:
                 pass
+
+    def _is_superseded(self, hello: SessionHello, out: list[fx.Effect]) -> bool:
+        """Whether the agent has seen a later incarnation than this manager's. One agent's word
+        does not end a manager: it is only said, and the agent sent on."""
+        cluster = self.store.cluster()
+        if cluster is None or hello.incarnation <= cluster.incarnation:
+            return False
+        if not self._said_superseded:
+            self._said_superseded = True
+            out.append(
+                fx.Notice(
+                    "agents have seen a later incarnation of this swarm (init --force-new-cluster "
+                    "or cluster restore elsewhere) and take no orders from here: stop these "
+                    "managers, `swarmctl leave --force`, and join them to the new swarm"
+                )
+            )
+        return True
 
     def _session_closed(
         self, event: ev.SessionClosed, now: float, now_ns: int, out: list[fx.Effect]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from swarm.api.v1.raft_pb2 import HardState
+from swarm.api.v1.raft_pb2 import Entry, HardState
 from swarm.manager.core import effects as fx
 from swarm.manager.core.consensus import AppliedEntry
+from swarm.manager.core.recovery import NewCluster
 from swarm.manager.core.store import Store
 from swarm.simulation.invariants.history import History
 from swarm.simulation.invariants.jobs import JobInvariants
-from swarm.simulation.invariants.log import CommittedLog
+from swarm.simulation.invariants.log import CommittedLog, TookEffect
 from swarm.simulation.invariants.raft import RaftInvariants
 from swarm.simulation.invariants.states import States
 from swarm.simulation.invariants.tasks import TaskInvariants
@@ -40,6 +41,20 @@ class Invariants:
         self.log.begin(store.revision)
         self.tasks.begin(store)
 
+    def recovered(
+        self, entries: Sequence[Entry], applied: Sequence[AppliedEntry], store: Store
+    ) -> None:
+        """Made anew of a log that is the longest of its group: all of it counts as committed,
+        and nothing that was is missing."""
+        for entry, done in zip(entries, applied, strict=True):
+            self._took_effect(self.log.recovered(entry, done), done)
+        self.log.check_recovered(store)
+
+    def begun_anew(self, beginning: NewCluster) -> None:
+        """A new group, whose log goes on from there."""
+        self.log.begun_anew(beginning)
+        self.raft.begun_anew(beginning.index)
+
     def started(self, host: ManagerHost, hard_state: HardState) -> None:
         self.raft.started(host, hard_state)
 
@@ -49,7 +64,9 @@ class Invariants:
 
     def applied(self, host: ManagerHost, entry: AppliedEntry) -> None:
         """A manager applied an entry; the first to do so says what it means."""
-        effects = self.log.applied(host, entry)
+        self._took_effect(self.log.applied(host, entry), entry)
+
+    def _took_effect(self, effects: TookEffect | None, entry: AppliedEntry) -> None:
         if effects is not None:
             self.history.took_effect(effects)
             self.tasks.applied(entry.changes)

@@ -15,6 +15,7 @@ from swarm.api.v1.raft_pb2 import (
 )
 from swarm.manager.core import effects as fx
 from swarm.manager.core.raft import Role
+from swarm.manager.core.raft.tracker import TrackerConfig
 from swarm.simulation.invariants.log import CommittedLog
 from swarm.simulation.violation import Violation
 
@@ -28,6 +29,8 @@ class _Seen:
 
     term: int = 0
     commit: int = 0
+    vote: int = 0
+    config: TrackerConfig | None = None
     role: Role = Role.FOLLOWER
     promised_term: int = 0
     promised_index: int = 0
@@ -76,6 +79,13 @@ class RaftInvariants:
             )
         seen.durable_commit = hard_state.commit
         seen.term, seen.commit, seen.role = hard_state.term, 0, Role.FOLLOWER
+        seen.vote, seen.config = hard_state.vote, None
+
+    def begun_anew(self, index: int) -> None:
+        """Another group goes on from `index`. Its terms and its entries above that are its own;
+        a leader of the old group's last term leads it no more."""
+        self._leaders.clear()
+        self._entries = {key: known for key, known in self._entries.items() if key[0] <= index}
 
     def ended(self, host: ManagerHost) -> None:
         """Of its volatile state nothing is expected any more."""
@@ -92,10 +102,19 @@ class RaftInvariants:
                 f"{host.name}: term {seen.term} to {raft.term}, "
                 f"commit {seen.commit} to {raft.log.committed}",
             )
+        if seen.vote and raft.term == seen.term and raft.vote != seen.vote:
+            raise Violation(
+                "a vote stands for its term",
+                f"{host.name}: {seen.vote} to {raft.vote} in term {raft.term}",
+            )
         if raft.role is Role.LEADER and (seen.role is not Role.LEADER or raft.term != seen.term):
             self._elected(host, raft.term)
-        if raft.role is Role.LEADER and raft.log.committed > seen.commit:
+        # Elected in this very turn, it may have learnt of a commit as a follower before.
+        led = seen.role is Role.LEADER and raft.term == seen.term
+        if led and raft.role is Role.LEADER and raft.log.committed > seen.commit:
             _check_commit(host, raft.log.term(raft.log.committed))
+            self._check_quorum(host, raft.log.committed, seen.config or raft.tracker.config)
+        seen.vote, seen.config = raft.vote, raft.tracker.config
         seen.term, seen.commit, seen.role = raft.term, raft.log.committed, raft.role
         for effect in effects:
             if isinstance(effect, fx.Persist):
@@ -103,6 +122,35 @@ class RaftInvariants:
             elif isinstance(effect, fx.Send):
                 for message in effect.messages:
                     self._sent(seen, message)
+
+    def _check_quorum(self, host: ManagerHost, commit: int, before: TrackerConfig) -> None:
+        """What a leader commits by counting is on the disks of a quorum, of the configuration
+        before this turn or of the one that came into force in it."""
+        assert host.core is not None, "it leads"
+        now = host.core.consensus.node.raft.tracker.config
+        if self._has_quorum(host, commit, before) or self._has_quorum(host, commit, now):
+            return
+        voters = now.voters.ids()
+        durable = [raft_id for raft_id in voters if self._durable(host, raft_id) >= commit]
+        raise Violation(
+            "a quorum has what is committed",
+            f"{host.name} commits {commit}: of the voters {sorted(voters)} only "
+            f"{sorted(durable)} have it on their disks",
+        )
+
+    def _has_quorum(self, host: ManagerHost, commit: int, config: TrackerConfig) -> bool:
+        halves = (config.voters.incoming, config.voters.outgoing)
+        return all(
+            2 * sum(self._durable(host, raft_id) >= commit for raft_id in voters) > len(voters)
+            for voters in halves
+            if voters
+        )
+
+    def _durable(self, leader: ManagerHost, raft_id: int) -> int:
+        if raft_id == leader.raft_id:
+            return leader.disk.durable_index
+        seen = self._seen.get(raft_id)
+        return seen.promised_index if seen is not None else 0
 
     def _elected(self, host: ManagerHost, term: int) -> None:
         self.elections += 1

@@ -112,6 +112,11 @@ class AgentCore:
         """Has a manager answered in the session of now?"""
         return self._session.is_up
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """(incarnation, revision) of the assignments taken last."""
+        return self._session.position
+
     def next_wakeup(self) -> float | None:
         times = (
             self._session.next_wakeup(),
@@ -294,8 +299,9 @@ class AgentCore:
         self._tell(task_id, Withdrawn(), now, now_ns)
 
     def _put_revision(self, revision: ServiceRevision) -> None:
+        """One with this number may be known from a cluster that was set back since."""
         key = f"{revision.service_id}.{revision.revision}"
-        if key not in self._revisions:
+        if self._revisions.get(key) != revision:
             self._revisions[key] = revision
             self._journal.put(REVISION, key, revision.SerializeToString())
 

@@ -106,7 +106,19 @@ def test_init(manager, swarmctl, words) -> None:
     ("words", "code", "message"),
     [
         (("init", "--autolock"), 125, "--autolock is not supported yet"),
-        (("init", "--force-new-cluster"), 125, "--force-new-cluster is not supported yet"),
+        (
+            ("init", "--force-new-cluster", "--cert-expiry", "2h"),
+            1,
+            (
+                "--cert-expiry does not go with --force-new-cluster, which keeps what is set: use "
+                "'swarmctl swarm update --cert-expiry' afterwards"
+            ),
+        ),
+        (
+            ("cluster", "backup", "file"),
+            1,
+            "--passphrase-file is needed where there is no terminal to ask at",
+        ),
         (
             ("init", "--availability", "foo"),
             1,

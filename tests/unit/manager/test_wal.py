@@ -1,12 +1,13 @@
 """The log: what is synced comes back, and what is replaced does not."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from swarm.api.v1.raft_pb2 import Entry, HardState
-from swarm.disk import CorruptFileError
+from swarm.disk import CorruptFileError, Disk
 from swarm.manager.wal import Wal
 from swarm.security.encryption import Encrypter, generate_key
 from swarm.security.errors import WrongKeyError
@@ -311,3 +312,31 @@ def test_nothing_is_readable_without_the_key(opened: Wal) -> None:
     opened.sync()
     for path in opened._folder.iterdir():
         assert b"swordfish" not in path.read_bytes()
+
+
+def test_what_a_start_has_read_is_made_durable_before_it_is_promised(
+    tmp_path: Path, encrypter: Encrypter
+) -> None:
+    """A failed fsync leaves its pages in the kernel's cache, and clean: read, and never written."""
+    log, _, _ = Wal.open(tmp_path, encrypter)
+    log.append(HardState(term=1, commit=1), [Entry(index=1, term=1, data=b"x" * 2000)])
+    log.close()
+    (segment,) = tmp_path.glob("*.wal")
+    written = len(segment.read_bytes().rstrip(b"\0"))
+    seen: list[tuple[str, int, int]] = []
+
+    def pwrite(fd: int, data: bytes, offset: int) -> int:
+        seen.append(("write", offset, len(data)))
+        return os.pwrite(fd, data, offset)
+
+    def fdatasync(fd: int) -> None:
+        seen.append(("sync", 0, 0))
+        os.fdatasync(fd)
+
+    disk = Disk(pwrite=pwrite, fdatasync=fdatasync)
+    again, _, entries = Wal.open(tmp_path, encrypter, disk=disk)
+    again.close()
+    assert len(entries) == 1
+    assert seen[0][:2] == ("write", 0)
+    assert seen[0][2] >= written
+    assert seen[1] == ("sync", 0, 0)

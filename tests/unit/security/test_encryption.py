@@ -78,7 +78,7 @@ def test_the_key_file_is_made_once_and_is_private(tmp_path: Path) -> None:
 def test_no_key_is_made_beside_a_log(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).touch()
-    with pytest.raises(SecurityError, match=r"key is missing.*restore the key"):
+    with pytest.raises(SecurityError, match=r"key is missing.*put the key back"):
         open_encrypter(tmp_path)
     assert not (tmp_path / "key").exists()
 

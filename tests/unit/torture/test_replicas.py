@@ -8,6 +8,7 @@ from pathlib import Path
 from swarm.api.v1.raft_pb2 import ConfState, Entry, HardState
 from swarm.api.v1.service_pb2 import Service
 from swarm.api.v1.store_pb2 import Change, LogPayload, Object, Transaction
+from swarm.manager.core.recovery import NewCluster
 from swarm.manager.core.store import Store
 from swarm.manager.raft_disk import RaftDisk
 from swarm.manager.wal import Wal
@@ -20,7 +21,7 @@ def disk(state_dir: Path, services: Sequence[str], commit: int) -> Path:
     """A manager that wrote an entry for each service, and knows that so much is committed."""
     raft = StateFolder(state_dir).raft
     conf_state = ConfState(voters=[1])
-    RaftDisk.create(raft, conf_state, Store().snapshot(1, 1, conf_state))
+    RaftDisk.create(raft, NewCluster(1, 1, conf_state, Store().snapshot(1, 1, conf_state)))
     entries = [
         Entry(index=index, term=1, data=_creation(name).SerializeToString())
         for index, name in enumerate(services, 2)

@@ -245,3 +245,11 @@ def _incoming_changes(state: ConfState) -> list[ConfChangeSingle]:
     return [
         ConfChangeSingle(type=kind, node_id=node) for kind, node in [*removed, *voters, *learners]
     ]
+
+
+def conf_state_after(state: ConfState, change: ConfChange) -> ConfState:
+    """The group after a change in the log, for who has no Raft node to apply it. ValueError."""
+    tracker = ProgressTracker()
+    tracker.config, tracker.progress = restore(tracker, 0, state)
+    config, _ = Changer(tracker, 0).change(change)
+    return config.conf_state()

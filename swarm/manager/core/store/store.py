@@ -143,6 +143,11 @@ class Store(Tables):
             self._memory.remember(context.request_id, verdict, at_ns)
         return Applied((verdict,), changes)
 
+    @property
+    def remembered_requests(self) -> int:
+        """How many requests' verdicts are remembered."""
+        return len(self._memory)
+
     def verdict(self, request_id: str) -> Verdict | None:
         """What a request was answered, while it is remembered."""
         return self._memory.get(request_id)

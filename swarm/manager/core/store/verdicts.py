@@ -22,6 +22,9 @@ class RequestMemory:
     def __init__(self, remembered: Iterable[RememberedVerdict] = ()) -> None:
         self._by_id = {verdict.request_id: verdict for verdict in remembered}
 
+    def __len__(self) -> int:
+        return len(self._by_id)
+
     def get(self, request_id: str) -> Verdict | None:
         remembered = self._by_id.get(request_id)
         return remembered.verdict if remembered is not None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from swarm.api.v1.dispatcher_pb2 import Assignments, IngressService
 from swarm.api.v1.logs_pb2 import LogOptions, LogSubscription
-from swarm.api.v1.service_pb2 import EndpointSpec, ServiceSpec
+from swarm.api.v1.service_pb2 import EndpointSpec, ServiceRevision, ServiceSpec
 from swarm.api.v1.task_pb2 import (
     TASK_STATE_COMPLETE,
     TASK_STATE_FAILED,
@@ -194,6 +194,20 @@ def test_older_assignments_are_refused(world):
     world.manager.incarnation = 2
     world.pass_time(5)
     assert not world.containers, "a restored cluster counts anew"
+
+
+def test_a_spec_of_a_cluster_that_was_set_back_is_replaced_by_its_namesake(world):
+    """A backup is restored, and the service is updated another way: to the same number."""
+    world.assign("t1")
+    world.pass_time(1)
+    world.manager.incarnation, world.manager.revision = 2, 1
+    world.manager.tasks.clear()
+    spec = ServiceSpec()
+    spec.task.container.image = "of-the-new-cluster"
+    world.assign("t1", spec)
+    world.pass_time(5)
+    row = ServiceRevision.FromString(world.rows["revision", "svc-t1.1"])
+    assert row.spec.task.container.image == "of-the-new-cluster"
 
 
 def test_a_restarted_agent_still_refuses_older_assignments(world):

@@ -8,8 +8,7 @@ from swarm.api.v1.service_pb2 import UPDATE_STATE_ROLLBACK_STARTED
 from swarm.manager.core.orchestrator import jobs, restart, slot, update_status
 from swarm.manager.core.orchestrator.update import Rollout
 from swarm.manager.core.store import SlotKey
-
-Patch = tuple[Any, str, Any]
+from swarm.simulation.mutants.patches import Maker, Patch
 
 
 def monitor_ignored() -> list[Patch]:
@@ -58,7 +57,7 @@ def completion_counted_twice() -> list[Patch]:
     return [(jobs, "is_complete", not_always), (restart, "gave_up", never)]
 
 
-MAKERS = {
+MAKERS: dict[str, Maker] = {
     "completion-counted-twice": completion_counted_twice,
     "monitor-ignored": monitor_ignored,
     "parallelism-off-by-one": parallelism_off_by_one,
