@@ -238,8 +238,12 @@ class Disk:
     def _look_again(self, epoch: int) -> None:
         if epoch != self._epoch or self._had_room:
             return
-        if not self._syncing:
-            self._look_for_room()
+        try:
+            if not self._syncing:
+                self._look_for_room()
+        except FatalDiskError as error:
+            self.on_fatal(str(error))
+            return
         if not self._had_room:
             self._loop.after(LOOK_FOR_ROOM_S, self._look_again, epoch)
 

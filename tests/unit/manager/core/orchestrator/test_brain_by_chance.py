@@ -4,7 +4,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from swarm.api.v1.service_pb2 import Placement, RestartPolicy, UpdateConfig
+from swarm.api.v1.service_pb2 import (
+    UPDATE_STATE_PAUSED,
+    UPDATE_STATE_ROLLBACK_PAUSED,
+    Placement,
+    RestartPolicy,
+    UpdateConfig,
+)
 from swarm.api.v1.task_pb2 import (
     TASK_STATE_COMPLETE,
     TASK_STATE_FAILED,
@@ -179,6 +185,8 @@ def machine(new_cluster):
             spec = cluster.store.spec(service.id, service.revision)
             live = cluster.live(service.id)
             constrained = bool(spec.task.placement.constraints)
+            # A paused update leaves the tasks of earlier revisions where they are.
+            paused = service.update.state in (UPDATE_STATE_PAUSED, UPDATE_STATE_ROLLBACK_PAUSED)
             fit = [
                 node.id
                 for node in up
@@ -190,14 +198,14 @@ def machine(new_cluster):
                 if fit:
                     assert len(live) == len(slots), "one wanted task per slot"
                     assert len(cluster.running(service.id)) == len(live)
-                    assert {task.revision for task in live} <= {service.task_revision}
+                    assert paused or {task.revision for task in live} <= {service.task_revision}
             else:
                 running = {task.node_id for task in cluster.running(service.id)}
                 assert set(fit) <= running
                 for node_id in fit:
                     key = SlotKey(service.id, 0, node_id)
                     (task,) = [t for t in live if slot_key(t) == key]
-                    assert task.revision == service.task_revision
+                    assert paused or task.revision == service.task_revision
 
     return Chance
 

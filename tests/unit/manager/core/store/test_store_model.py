@@ -31,7 +31,7 @@ from swarm.api.v1.store_pb2 import (
     TaskStatusChange,
     Transaction,
 )
-from swarm.api.v1.task_pb2 import Task, TaskStatus
+from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task, TaskStatus
 from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, PUBLISH_MODE_INGRESS, PortConfig
 from swarm.manager.core.store import Store, prunable_revisions, slot_key, table_of, wrap
 
@@ -135,6 +135,8 @@ class Model:
                     return VERDICT_OK, False
                 row = copy.deepcopy(row)
                 row.status.CopyFrom(new)
+                if new.state == TASK_STATE_RUNNING:
+                    row.running_at_ns = row.running_at_ns or at_ns
                 return self.put(row, row.meta.created_at_ns, at_ns)
             case "create":
                 obj = inner(change.create)
