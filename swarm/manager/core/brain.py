@@ -43,6 +43,8 @@ PASS_CHANGES = 200
 PASS_SLOTS = 200
 # A takeover counts so many tasks per call.
 TAKEOVER_TASKS = 2_000
+# A clock that runs a little fast or slow is not one that was set.
+CLOCK_SET_NS = 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -95,6 +97,8 @@ class Brain:
         # Unix: when the tasks of a node that is down are given up.
         self._orphans_at: dict[str, int] = {}
         self._takeover: Iterator[str] | None = None
+        # Of stored time before the monotonic one, when it was last looked at.
+        self._clock_ahead_ns: int | None = None
         self._in_flight = 0
         # What the pass in flight wanted of slots, to be wanted again where it is refused.
         self._tried: dict[SlotKey, Intent] = {}
@@ -163,6 +167,7 @@ class Brain:
         self, changes: Sequence[StoreChange], view: View, now: float, now_ns: int
     ) -> BrainOutput:
         """Take in what changed, and decide unless a decision is still in flight."""
+        self._follow_clock(now, now_ns)
         self.liveness.changed(changes, view, now)
         for change in changes:
             self._note(change, view)
@@ -183,6 +188,17 @@ class Brain:
         return {reason.name.lower(): count for reason, count in counts.items()}
 
     # Taking in
+
+    def _follow_clock(self, now: float, now_ns: int) -> None:
+        """Moments to come are kept in stored time. Where somebody sets the clock, they go along:
+        set back by an hour, it makes nobody wait for an hour."""
+        ahead_ns = now_ns - int(now * 1e9)
+        if self._clock_ahead_ns is not None:
+            by_ns = ahead_ns - self._clock_ahead_ns
+            if abs(by_ns) > CLOCK_SET_NS:
+                self._agenda.clock_set(by_ns)
+                self._rollouts.clock_set(by_ns)
+        self._clock_ahead_ns = ahead_ns
 
     def _note(self, change: StoreChange, view: View) -> None:
         old, new = change.old, change.new

@@ -89,6 +89,12 @@ class Agenda:
                 del self._timer_of[key]
                 self.add_slot(key)
 
+    def clock_set(self, by_ns: int) -> None:
+        """The clock was set forward by so much: what was to be waited for goes along."""
+        self._timer_of = {key: at_ns + by_ns for key, at_ns in self._timer_of.items()}
+        self._timers = [(at_ns, key) for key, at_ns in self._timer_of.items()]
+        heapq.heapify(self._timers)
+
     def next_timer_ns(self) -> int | None:
         """When `expire` has something next."""
         return self._timers[0][0] if self._timers else None

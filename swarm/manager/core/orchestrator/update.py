@@ -114,6 +114,10 @@ class Rollouts:
         """When `advance` has something next."""
         return min(self._complete_at.values(), default=None)
 
+    def clock_set(self, by_ns: int) -> None:
+        """The clock was set forward by so much: what was to be waited for goes along."""
+        self._complete_at = {key: at_ns + by_ns for key, at_ns in self._complete_at.items()}
+
     def advance(self, work: Work) -> None:
         """Put the slots whose turn it is on the agenda; end what is over."""
         noted, self._noted = self._noted, {}

@@ -63,6 +63,8 @@ class SmallCluster:
         self.index = 0
         self.term = 1
         self.now = 1_000.0
+        # By how much the clock was set.
+        self.clock_set_s = 0.0
         self.silent: set[str] = set()
         self.notices: list[str] = []
         self.largest_proposal = 0
@@ -80,7 +82,7 @@ class SmallCluster:
 
     @property
     def now_ns(self) -> int:
-        return int(self.now * SECOND) + 1_700_000_000 * SECOND
+        return int((self.now + self.clock_set_s) * SECOND) + 1_700_000_000 * SECOND
 
     def fail_over(self) -> None:
         """Another manager leads; it knows the store alone."""

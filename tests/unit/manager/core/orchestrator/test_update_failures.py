@@ -372,3 +372,17 @@ def test_a_node_that_goes_down_is_no_failure_and_keeps_the_turn(cluster):
     (successor,) = [task for task in new_ones(cluster) if task.slot == new.slot]
     assert successor.by_update
     assert successor.status.state < TASK_STATE_RUNNING
+
+
+@pytest.mark.parametrize("by_s", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_neither_holds_an_update_up_nor_ends_it_early(cluster, by_s):
+    start(cluster, replicas=1)
+    update(cluster, replicas=1)
+    cluster.obey()
+    cluster.run()
+    assert status(cluster).state == UPDATE_STATE_UPDATING, "its last task is watched"
+    cluster.clock_set_s = by_s
+    cluster.pass_time(3)
+    assert status(cluster).state == UPDATE_STATE_UPDATING
+    cluster.pass_time(4)
+    assert status(cluster).state == UPDATE_STATE_COMPLETED
