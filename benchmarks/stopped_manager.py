@@ -41,7 +41,7 @@ async def stopped_manager(state_dir: Path) -> AsyncGenerator[Manager]:
         ids=RandomIds(secrets.randbits),
         nonce=os.urandom(8),
     )
-    manager = Manager(core, opened.disk, _no_peers, _failed, _failed)
+    manager = Manager(core, opened.disk, "", _no_peers, _failed, _failed)
     await manager.start()
     try:
         await _leading(core)

@@ -73,6 +73,7 @@ class Manager:
         self,
         core: ManagerCore,
         disk: RaftDisk,
+        address: str,
         open_channel: Callable[[str], grpc.aio.Channel],
         stopped: Callable[[LetGo], None],
         fatal: Callable[[str], None],
@@ -86,7 +87,12 @@ class Manager:
         self._fatal = fatal
         self._open_channel = open_channel
         self._transport = Transport(
-            core.raft_id, lambda: self.incarnation, open_channel, self._unreachable, self._refused
+            core.raft_id,
+            address,
+            lambda: self.incarnation,
+            open_channel,
+            self._unreachable,
+            self._refused,
         )
         self._relay = RelayStream(self.member_address, open_channel)
         self._events: deque[ev.Event] = deque()
@@ -219,6 +225,10 @@ class Manager:
         )
 
     # What the wire brings
+
+    def introduced(self, raft_id: int, address: str) -> None:
+        """A member calls; its address is as it says."""
+        self._transport.introduce(raft_id, address)
 
     def received(self, messages: list[Message]) -> None:
         self.submit(ev.Received(messages))

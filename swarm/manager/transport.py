@@ -39,6 +39,8 @@ _COMPANY_S = 0.005
 # Which raft id is calling, of which incarnation of the cluster: see `membership.admission`.
 RAFT_ID_METADATA = "swarm-raft-id"
 INCARNATION_METADATA = "swarm-incarnation"
+# Where to answer it: a member that is behind has not read of every other one yet.
+ADDRESS_METADATA = "swarm-raft-address"
 
 OpenChannel = Callable[[str], grpc.aio.Channel]
 
@@ -162,22 +164,28 @@ class _Peer:
 
 class Transport:
     """Outgoing messages. `unreachable` is called when messages to a peer were lost, `refused`
-    when a peer says why it does not take ours. `incarnation()` is the store's."""
+    when a peer says why it does not take ours. `address` is this manager's own, `incarnation()`
+    the store's."""
 
     def __init__(
         self,
         raft_id: int,
+        address: str,
         incarnation: Callable[[], int],
         open_channel: OpenChannel,
         unreachable: Callable[[int], None],
         refused: Callable[[int, str], None],
     ) -> None:
         self.raft_id = raft_id
+        self._address = address
         self._incarnation = incarnation
         self.open_channel = open_channel
         self.unreachable = unreachable
         self.refused = refused
         self._peers: dict[int, _Peer] = {}
+        # Of `set_members`, and those that only said themselves who they are.
+        self._members: dict[int, Member] = {}
+        self._introduced: dict[int, Member] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def introduction(self) -> tuple[tuple[str, str], ...]:
@@ -185,11 +193,31 @@ class Transport:
         return (
             (RAFT_ID_METADATA, str(self.raft_id)),
             (INCARNATION_METADATA, str(self._incarnation())),
+            (ADDRESS_METADATA, self._address),
         )
 
     def set_members(self, members: Iterable[Member]) -> None:
         """Talk to these; a peer whose address changed gets a new connection."""
-        wanted = {m.raft_id: m for m in members if not m.removed and m.raft_id != self.raft_id}
+        self._members = {member.raft_id: member for member in members}
+        self._connect()
+
+    def introduce(self, raft_id: int, address: str) -> None:
+        """It calls from there. Answered, as long as no member under that id is known: this manager
+        may be behind, and its leader have joined since."""
+        known = self._introduced.get(raft_id)
+        if address and raft_id not in self._members and (known is None or known.address != address):
+            self._introduced[raft_id] = Member(raft_id=raft_id, address=address)
+            self._connect()
+
+    def _connect(self) -> None:
+        for raft_id in self._members:
+            self._introduced.pop(raft_id, None)
+        everybody = {**self._introduced, **self._members}
+        wanted = {
+            raft_id: member
+            for raft_id, member in everybody.items()
+            if not member.removed and raft_id != self.raft_id
+        }
         for raft_id, peer in list(self._peers.items()):
             if raft_id not in wanted or wanted[raft_id].address != peer.address:
                 del self._peers[raft_id]
@@ -200,7 +228,7 @@ class Transport:
 
     def reconnect(self) -> None:
         """Use the node's new certificate from now on."""
-        members = [Member(raft_id=p.raft_id, address=p.address) for p in self._peers.values()]
+        members = list(self._members.values())
         self.set_members(())
         self.set_members(members)
 

@@ -77,7 +77,9 @@ class ManagerRole:
             nonce=os.urandom(8),
             timing=Timing(config.heartbeat_ticks, config.election_ticks),
         )
-        self.manager = Manager(core, opened.disk, self._open_channel, stopped, _die)
+        self.manager = Manager(
+            core, opened.disk, addresses.node_address, self._open_channel, stopped, _die
+        )
         self.forwarding = Forwarding(self.manager, self._open_channel)
         self._logs = LogBroker(self.manager, self._open_channel)
         self.control = ControlApi(self.manager, self.forwarding, self._logs)

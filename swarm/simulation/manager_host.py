@@ -60,6 +60,8 @@ class ManagerHost:
         # By a fault that no crash explains: it must be refused.
         self.log_is_damaged = False
         self.peers: dict[int, str] = {}
+        self._known_ids: set[int] = set()
+        self._introduced: dict[int, str] = {}
         self._known: Sequence[Member] = ()
         self._paused = False
         # What has happened and is not handled yet; `_turning`: it will be, soon.
@@ -82,8 +84,7 @@ class ManagerHost:
         if opened is None:
             return
         storage, store, hard_state = opened
-        if not storage.last_index() and not known_members:
-            # Node._start_manager: stopped before the leader sent anything.
+        if self.was_told_nothing(storage):
             reason = "nothing was promised under its id"
             cluster.loop.after(0.0, self._stopped, self.epoch, reason)
             return
@@ -99,9 +100,14 @@ class ManagerHost:
         )
         self.core.observer = self._observe
         cluster.invariants.started(self, hard_state)
+        self._introduced.clear()
         self._set_members([*self._known, *store.members()])
         cluster.note(self.name, "manager starts", f"as {self.raft_id} at {storage.last_index()}")
         self._tick(self.epoch)
+
+    def was_told_nothing(self, storage: MemoryStorage) -> bool:
+        """Node._start_manager: it was stopped before the leader sent anything."""
+        return not storage.last_index() and not self._known
 
     def _open_disk(self) -> tuple[MemoryStorage, Store, HardState] | None:
         """None where this manager must not or can't start with what is there."""
@@ -294,11 +300,20 @@ class ManagerHost:
     # Peers
 
     def _set_members(self, members: Sequence[Member]) -> None:
+        """As Transport.set_members, which keeps those that introduced themselves."""
+        known = {m.raft_id for m in members}
+        self._introduced = {i: name for i, name in self._introduced.items() if i not in known}
+        self._known_ids = known
         self.peers = {
             m.raft_id: m.address.partition(":")[0]
             for m in members
             if not m.removed and m.raft_id != self.raft_id
-        }
+        } | self._introduced
+
+    def _introduce(self, sender: ManagerHost) -> None:
+        """As Transport.introduce."""
+        if sender.raft_id not in self._known_ids:
+            self._introduced[sender.raft_id] = self.peers[sender.raft_id] = sender.name
 
     def _send(self, messages: Sequence[Message]) -> None:
         by_peer: dict[int, list[Message]] = {}
@@ -319,7 +334,9 @@ class ManagerHost:
             self.cluster.network.datagram(
                 self.name, sender.name, lambda: sender.refused(epoch, refused)
             )
-        elif batch:
+            return
+        self._introduce(sender)
+        if batch:
             self.submit(ev.Received(batch))
 
     @property

@@ -19,7 +19,7 @@ from swarm.manager.core.store import Restoration, Store
 from swarm.manager.core.validate import ErrorCode, InvalidRequest
 from swarm.manager.manager import Manager
 from swarm.manager.snapshots import SnapshotWriter
-from swarm.manager.transport import INCARNATION_METADATA, RAFT_ID_METADATA
+from swarm.manager.transport import ADDRESS_METADATA, INCARNATION_METADATA, RAFT_ID_METADATA
 
 # After each piece of a snapshot, which takes about as long. Whoever takes one has no vote to give
 # meanwhile: it leaves time to the leader that sends, and to what else is on its own processors.
@@ -82,4 +82,5 @@ class RaftApi(RaftServicer):
         refused = admission.refusal(self._manager.store, sender, node_id, incarnation)
         if refused:
             raise InvalidRequest(refused, ErrorCode.FAILED_PRECONDITION)
+        self._manager.introduced(sender, str(metadata.get(ADDRESS_METADATA, "")))
         return sender

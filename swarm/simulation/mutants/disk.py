@@ -48,7 +48,12 @@ def _damage_cut_off() -> list[Patch]:
 
 def _lost_disk_comes_back() -> list[Patch]:
     """A manager whose log is gone begins an empty one under its old id (moby/swarmkit#1815)."""
-    return [(Disk, "has_log", True)]
+
+    def told(self: ManagerHost, storage: Any) -> bool:
+        del self, storage
+        return False
+
+    return [(Disk, "has_log", True), (ManagerHost, "was_told_nothing", told)]
 
 
 MAKERS: dict[str, Maker] = {
