@@ -19,6 +19,7 @@ from swarm.worker.runtime.port import (
     Port,
     RuntimeFailed,
     RuntimeRefused,
+    TaskFile,
     TaskRun,
 )
 from swarm.worker.runtime.powercut import kill_node
@@ -154,6 +155,7 @@ async def test_a_command_that_cannot_be_started(runtime: ProcessRuntime, tmp_pat
         (TaskRun("t", "n", "", args=("no-such-program-here",)), "command"),
         (sh("t", "true", mounts=(Mount("tmpfs", "/x"),)), "mounts"),
         (sh("t", "true", hostname="h"), "hostname"),
+        (sh("t", "true", files=(TaskFile("/etc/passwd", b""),)), "files"),
         (sh("t", "true", user="no-such-user-here"), "user"),
         (sh("t", "true", stop_signal="SIGNOPE"), "stop_signal"),
         (sh("t", "true", log_driver="syslog"), "log_driver"),
@@ -316,3 +318,37 @@ async def test_many_at_once_and_nothing_left(runtime: ProcessRuntime, tmp_path: 
 
     assert set(await asyncio.gather(*map(live, ids))) == {2}
     assert list((tmp_path / "process" / "tasks").iterdir()) == []
+
+
+async def test_secrets_are_in_memory_while_the_task_is_there(runtime: ProcessRuntime):
+    files = (
+        TaskFile("/run/secrets/a/key", b"secret", mode=0o400),
+        TaskFile("/motd", b"hello", mode=0o444),
+    )
+    script = "stat -c %a $SECRETS_DIR/a/key; cat $SECRETS_DIR/a/key $CONFIGS_DIR/motd; pwd"
+    await runtime.prepare(sh("t1", f"{script}; echo $SECRETS_DIR", files=files))
+    await runtime.start("t1")
+    assert (await runtime.wait("t1")).exit_code == 0
+    lines = [line.data.decode().strip() async for line in runtime.logs("t1")]
+    assert lines[0] == "400"
+    assert lines[1].startswith("secrethello")
+    directory = Path(lines[-1])
+    assert (directory / "a" / "key").exists()
+    assert directory.parent.stat().st_mode & 0o777 == 0o700
+    await runtime.remove("t1")
+    assert not directory.parent.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+async def test_a_task_of_another_user_reads_its_secrets(runtime: ProcessRuntime):
+    before = os.umask(0o077)
+    try:
+        files = (TaskFile("/run/secrets/a/key", b"secret", mode=0o400, uid=65534),)
+        script = "cat $SECRETS_DIR/a/key; id -u"
+        await runtime.prepare(sh("t1", script, files=files, user="65534", working_dir="/"))
+    finally:
+        os.umask(before)
+    await runtime.start("t1")
+    assert (await runtime.wait("t1")).exit_code == 0
+    assert b"".join(data for _, data in await output(runtime, "t1")) == b"secret65534\n"
+    await runtime.remove("t1")

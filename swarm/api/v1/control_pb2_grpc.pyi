@@ -46,6 +46,16 @@ class ControlStub:
     ListServices: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListServicesRequest, _control_pb2.ListServicesResponse]
     UpdateService: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateServiceRequest, _control_pb2.UpdateServiceResponse]
     RemoveService: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveServiceRequest, _control_pb2.RemoveServiceResponse]
+    CreateSecret: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateSecretRequest, _control_pb2.CreateSecretResponse]
+    GetSecret: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetSecretRequest, _control_pb2.GetSecretResponse]
+    ListSecrets: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListSecretsRequest, _control_pb2.ListSecretsResponse]
+    UpdateSecret: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateSecretRequest, _control_pb2.UpdateSecretResponse]
+    RemoveSecret: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveSecretRequest, _control_pb2.RemoveSecretResponse]
+    CreateConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateConfigRequest, _control_pb2.CreateConfigResponse]
+    GetConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetConfigRequest, _control_pb2.GetConfigResponse]
+    ListConfigs: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListConfigsRequest, _control_pb2.ListConfigsResponse]
+    UpdateConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateConfigRequest, _control_pb2.UpdateConfigResponse]
+    RemoveConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveConfigRequest, _control_pb2.RemoveConfigResponse]
     GetTask: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetTaskRequest, _control_pb2.GetTaskResponse]
     ListTasks: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListTasksRequest, _control_pb2.ListTasksResponse]
     ServiceLogs: _grpc.UnaryStreamMultiCallable[_control_pb2.ServiceLogsRequest, _control_pb2.ServiceLogsResponse]
@@ -69,6 +79,16 @@ class ControlAsyncStub(ControlStub):
     ListServices: _aio.UnaryUnaryMultiCallable[_control_pb2.ListServicesRequest, _control_pb2.ListServicesResponse]  # type: ignore[assignment]
     UpdateService: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateServiceRequest, _control_pb2.UpdateServiceResponse]  # type: ignore[assignment]
     RemoveService: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveServiceRequest, _control_pb2.RemoveServiceResponse]  # type: ignore[assignment]
+    CreateSecret: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateSecretRequest, _control_pb2.CreateSecretResponse]  # type: ignore[assignment]
+    GetSecret: _aio.UnaryUnaryMultiCallable[_control_pb2.GetSecretRequest, _control_pb2.GetSecretResponse]  # type: ignore[assignment]
+    ListSecrets: _aio.UnaryUnaryMultiCallable[_control_pb2.ListSecretsRequest, _control_pb2.ListSecretsResponse]  # type: ignore[assignment]
+    UpdateSecret: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateSecretRequest, _control_pb2.UpdateSecretResponse]  # type: ignore[assignment]
+    RemoveSecret: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveSecretRequest, _control_pb2.RemoveSecretResponse]  # type: ignore[assignment]
+    CreateConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateConfigRequest, _control_pb2.CreateConfigResponse]  # type: ignore[assignment]
+    GetConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.GetConfigRequest, _control_pb2.GetConfigResponse]  # type: ignore[assignment]
+    ListConfigs: _aio.UnaryUnaryMultiCallable[_control_pb2.ListConfigsRequest, _control_pb2.ListConfigsResponse]  # type: ignore[assignment]
+    UpdateConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateConfigRequest, _control_pb2.UpdateConfigResponse]  # type: ignore[assignment]
+    RemoveConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveConfigRequest, _control_pb2.RemoveConfigResponse]  # type: ignore[assignment]
     GetTask: _aio.UnaryUnaryMultiCallable[_control_pb2.GetTaskRequest, _control_pb2.GetTaskResponse]  # type: ignore[assignment]
     ListTasks: _aio.UnaryUnaryMultiCallable[_control_pb2.ListTasksRequest, _control_pb2.ListTasksResponse]  # type: ignore[assignment]
     ServiceLogs: _aio.UnaryStreamMultiCallable[_control_pb2.ServiceLogsRequest, _control_pb2.ServiceLogsResponse]  # type: ignore[assignment]
@@ -167,6 +187,76 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.RemoveServiceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.RemoveServiceResponse, _abc.Awaitable[_control_pb2.RemoveServiceResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CreateSecret(
+        self,
+        request: _control_pb2.CreateSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.CreateSecretResponse, _abc.Awaitable[_control_pb2.CreateSecretResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetSecret(
+        self,
+        request: _control_pb2.GetSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.GetSecretResponse, _abc.Awaitable[_control_pb2.GetSecretResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListSecrets(
+        self,
+        request: _control_pb2.ListSecretsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListSecretsResponse, _abc.Awaitable[_control_pb2.ListSecretsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def UpdateSecret(
+        self,
+        request: _control_pb2.UpdateSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.UpdateSecretResponse, _abc.Awaitable[_control_pb2.UpdateSecretResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveSecret(
+        self,
+        request: _control_pb2.RemoveSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RemoveSecretResponse, _abc.Awaitable[_control_pb2.RemoveSecretResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CreateConfig(
+        self,
+        request: _control_pb2.CreateConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.CreateConfigResponse, _abc.Awaitable[_control_pb2.CreateConfigResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetConfig(
+        self,
+        request: _control_pb2.GetConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.GetConfigResponse, _abc.Awaitable[_control_pb2.GetConfigResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListConfigs(
+        self,
+        request: _control_pb2.ListConfigsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListConfigsResponse, _abc.Awaitable[_control_pb2.ListConfigsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def UpdateConfig(
+        self,
+        request: _control_pb2.UpdateConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.UpdateConfigResponse, _abc.Awaitable[_control_pb2.UpdateConfigResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveConfig(
+        self,
+        request: _control_pb2.RemoveConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RemoveConfigResponse, _abc.Awaitable[_control_pb2.RemoveConfigResponse]]: ...
 
     @_abc_1.abstractmethod
     def GetTask(

@@ -7,8 +7,10 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from swarm.api.v1 import config_pb2 as _config_pb2
 from swarm.api.v1 import logs_pb2 as _logs_pb2
 from swarm.api.v1 import node_pb2 as _node_pb2
+from swarm.api.v1 import secret_pb2 as _secret_pb2
 from swarm.api.v1 import service_pb2 as _service_pb2
 from swarm.api.v1 import task_pb2 as _task_pb2
 from swarm.api.v1 import types_pb2 as _types_pb2
@@ -296,6 +298,34 @@ class IngressService(_message.Message):
 Global___IngressService: _TypeAlias = IngressService  # noqa: Y015
 
 @_typing.final
+class Dependencies(_message.Message):
+    """Secrets and configs that the tasks of the Assignments after it need, each sent to a session once.
+    They never touch the node's disk.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRETS_FIELD_NUMBER: _builtins.int
+    CONFIGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[_secret_pb2.Secret]: ...
+    @_builtins.property
+    def configs(self) -> _containers.RepeatedCompositeFieldContainer[_config_pb2.Config]: ...
+    def __init__(
+        self,
+        *,
+        secrets: _abc.Iterable[_secret_pb2.Secret] | None = ...,
+        configs: _abc.Iterable[_config_pb2.Config] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configs", b"configs", "secrets", b"secrets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dependencies: _TypeAlias = Dependencies  # noqa: Y015
+
+@_typing.final
 class Assignments(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -306,6 +336,8 @@ class Assignments(_message.Message):
     REMOVED_TASK_IDS_FIELD_NUMBER: _builtins.int
     REVISIONS_FIELD_NUMBER: _builtins.int
     INGRESS_FIELD_NUMBER: _builtins.int
+    REMOVED_SECRET_IDS_FIELD_NUMBER: _builtins.int
+    REMOVED_CONFIG_IDS_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     revision: _builtins.int
     """The store's revision it was computed from; agents refuse an older one."""
@@ -321,6 +353,12 @@ class Assignments(_message.Message):
 
     @_builtins.property
     def ingress(self) -> _containers.RepeatedCompositeFieldContainer[Global___IngressService]: ...
+    @_builtins.property
+    def removed_secret_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What no task of the node needs any more."""
+
+    @_builtins.property
+    def removed_config_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -331,10 +369,12 @@ class Assignments(_message.Message):
         removed_task_ids: _abc.Iterable[_builtins.str] | None = ...,
         revisions: _abc.Iterable[_service_pb2.ServiceRevision] | None = ...,
         ingress: _abc.Iterable[Global___IngressService] | None = ...,
+        removed_secret_ids: _abc.Iterable[_builtins.str] | None = ...,
+        removed_config_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "incarnation", b"incarnation", "ingress", b"ingress", "removed_task_ids", b"removed_task_ids", "revision", b"revision", "revisions", b"revisions", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "incarnation", b"incarnation", "ingress", b"ingress", "removed_config_ids", b"removed_config_ids", "removed_secret_ids", b"removed_secret_ids", "removed_task_ids", b"removed_task_ids", "revision", b"revision", "revisions", b"revisions", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -371,6 +411,7 @@ class ManagerMessage(_message.Message):
     ACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     LOG_SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     LOG_UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
+    DEPENDENCIES_FIELD_NUMBER: _builtins.int
     log_unsubscribe: _builtins.str
     """An unsubscription by id."""
     @_builtins.property
@@ -381,6 +422,8 @@ class ManagerMessage(_message.Message):
     def acknowledged(self) -> Global___StatusAck: ...
     @_builtins.property
     def log_subscription(self) -> _logs_pb2.LogSubscription: ...
+    @_builtins.property
+    def dependencies(self) -> Global___Dependencies: ...
     def __init__(
         self,
         *,
@@ -389,12 +432,13 @@ class ManagerMessage(_message.Message):
         acknowledged: Global___StatusAck | None = ...,
         log_subscription: _logs_pb2.LogSubscription | None = ...,
         log_unsubscribe: _builtins.str = ...,
+        dependencies: Global___Dependencies | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "assignments", b"assignments", "info", b"info", "kind", b"kind", "log_subscription", b"log_subscription", "log_unsubscribe", b"log_unsubscribe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "assignments", b"assignments", "dependencies", b"dependencies", "info", b"info", "kind", b"kind", "log_subscription", b"log_subscription", "log_unsubscribe", b"log_unsubscribe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "assignments", b"assignments", "info", b"info", "kind", b"kind", "log_subscription", b"log_subscription", "log_unsubscribe", b"log_unsubscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "assignments", b"assignments", "dependencies", b"dependencies", "info", b"info", "kind", b"kind", "log_subscription", b"log_subscription", "log_unsubscribe", b"log_unsubscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["info", "assignments", "acknowledged", "log_subscription", "log_unsubscribe"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["info", "assignments", "acknowledged", "log_subscription", "log_unsubscribe", "dependencies"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

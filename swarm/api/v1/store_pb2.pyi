@@ -11,8 +11,10 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from swarm.api.v1 import cluster_pb2 as _cluster_pb2
+from swarm.api.v1 import config_pb2 as _config_pb2
 from swarm.api.v1 import node_pb2 as _node_pb2
 from swarm.api.v1 import raft_pb2 as _raft_pb2
+from swarm.api.v1 import secret_pb2 as _secret_pb2
 from swarm.api.v1 import service_pb2 as _service_pb2
 from swarm.api.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
@@ -39,6 +41,8 @@ class _TableEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Table.ValueType
     TABLE_SERVICE_REVISION: _Table.ValueType  # 4
     TABLE_TASK: _Table.ValueType  # 5
     TABLE_MEMBER: _Table.ValueType  # 6
+    TABLE_SECRET: _Table.ValueType  # 20
+    TABLE_CONFIG: _Table.ValueType  # 21
 
 class Table(_Table, metaclass=_TableEnumTypeWrapper): ...
 
@@ -49,6 +53,8 @@ TABLE_SERVICE: Table.ValueType  # 3
 TABLE_SERVICE_REVISION: Table.ValueType  # 4
 TABLE_TASK: Table.ValueType  # 5
 TABLE_MEMBER: Table.ValueType  # 6
+TABLE_SECRET: Table.ValueType  # 20
+TABLE_CONFIG: Table.ValueType  # 21
 Global___Table: _TypeAlias = Table  # noqa: Y015
 
 class _VerdictCode:
@@ -64,6 +70,8 @@ class _VerdictCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VerdictCo
     VERDICT_NAME_TAKEN: _VerdictCode.ValueType  # 4
     VERDICT_PORT_TAKEN: _VerdictCode.ValueType  # 5
     VERDICT_STALE_TERM: _VerdictCode.ValueType  # 6
+    VERDICT_IN_USE: _VerdictCode.ValueType  # 20
+    """A secret or a config that services use can't go."""
 
 class VerdictCode(_VerdictCode, metaclass=_VerdictCodeEnumTypeWrapper): ...
 
@@ -74,6 +82,8 @@ VERDICT_VERSION: VerdictCode.ValueType  # 3
 VERDICT_NAME_TAKEN: VerdictCode.ValueType  # 4
 VERDICT_PORT_TAKEN: VerdictCode.ValueType  # 5
 VERDICT_STALE_TERM: VerdictCode.ValueType  # 6
+VERDICT_IN_USE: VerdictCode.ValueType  # 20
+"""A secret or a config that services use can't go."""
 Global___VerdictCode: _TypeAlias = VerdictCode  # noqa: Y015
 
 @_typing.final
@@ -86,6 +96,8 @@ class Object(_message.Message):
     SERVICE_REVISION_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cluster(self) -> _cluster_pb2.Cluster: ...
     @_builtins.property
@@ -98,6 +110,10 @@ class Object(_message.Message):
     def task(self) -> _task_pb2.Task: ...
     @_builtins.property
     def member(self) -> _node_pb2.Member: ...
+    @_builtins.property
+    def secret(self) -> _secret_pb2.Secret: ...
+    @_builtins.property
+    def config(self) -> _config_pb2.Config: ...
     def __init__(
         self,
         *,
@@ -107,12 +123,14 @@ class Object(_message.Message):
         service_revision: _service_pb2.ServiceRevision | None = ...,
         task: _task_pb2.Task | None = ...,
         member: _node_pb2.Member | None = ...,
+        secret: _secret_pb2.Secret | None = ...,
+        config: _config_pb2.Config | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "kind", b"kind", "member", b"member", "node", b"node", "service", b"service", "service_revision", b"service_revision", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "config", b"config", "kind", b"kind", "member", b"member", "node", b"node", "secret", b"secret", "service", b"service", "service_revision", b"service_revision", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "kind", b"kind", "member", b"member", "node", b"node", "service", b"service", "service_revision", b"service_revision", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "config", b"config", "kind", b"kind", "member", b"member", "node", b"node", "secret", b"secret", "service", b"service", "service_revision", b"service_revision", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["cluster", "node", "service", "service_revision", "task", "member"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["cluster", "node", "service", "service_revision", "task", "member", "secret", "config"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -309,7 +327,7 @@ class Verdict(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     code: Global___VerdictCode.ValueType
     message: _builtins.str
-    """For PORT_TAKEN and NAME_TAKEN: the holder and the key, in words."""
+    """For PORT_TAKEN, NAME_TAKEN and IN_USE: the holder and the key, in words."""
     revision: _builtins.int
     """The store's revision after it."""
     def __init__(

@@ -3,8 +3,10 @@
 from swarm.manager.api.admins import AdminMethods
 from swarm.manager.api.backup import BackupMethods
 from swarm.manager.api.cluster import ClusterMethods
+from swarm.manager.api.configs import ConfigMethods
 from swarm.manager.api.forwarding import Forwarding
 from swarm.manager.api.nodes import NodeMethods
+from swarm.manager.api.secrets import SecretMethods
 from swarm.manager.api.services import ServiceMethods
 from swarm.manager.api.tasks import TaskMethods
 from swarm.manager.api.watch import WatchMethods
@@ -34,6 +36,20 @@ class ControlApi:
         self.ListServices = services.ListServices
         self.UpdateService = services.UpdateService
         self.RemoveService = services.RemoveService
+
+        secrets = SecretMethods(manager, forwarding)
+        self.CreateSecret = secrets.CreateSecret
+        self.GetSecret = secrets.GetSecret
+        self.ListSecrets = secrets.ListSecrets
+        self.UpdateSecret = secrets.UpdateSecret
+        self.RemoveSecret = secrets.RemoveSecret
+
+        configs = ConfigMethods(manager, forwarding)
+        self.CreateConfig = configs.CreateConfig
+        self.GetConfig = configs.GetConfig
+        self.ListConfigs = configs.ListConfigs
+        self.UpdateConfig = configs.UpdateConfig
+        self.RemoveConfig = configs.RemoveConfig
 
         tasks = TaskMethods(manager, forwarding, logs)
         self.GetTask = tasks.GetTask

@@ -16,6 +16,7 @@ from swarm.api.v1.node_pb2 import (
     Member,
     Node,
 )
+from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service
 from swarm.api.v1.task_pb2 import TASK_STATE_COMPLETE, TASK_STATE_RUNNING, Task
 from swarm.manager.core.manager import ManagerCore
@@ -111,6 +112,13 @@ def without_secrets(cluster: Cluster) -> Cluster:
     public = Cluster()
     public.CopyFrom(cluster)
     public.ClearField("secrets")
+    return public
+
+
+def without_data(secret: Secret) -> Secret:
+    public = Secret()
+    public.CopyFrom(secret)
+    public.spec.ClearField("data")
     return public
 
 

@@ -4,12 +4,16 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 from swarm.api.v1 import control_pb2 as pb
 from swarm.api.v1.cluster_pb2 import Cluster
+from swarm.api.v1.config_pb2 import Config
 from swarm.api.v1.node_pb2 import Member, Node
+from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service, ServiceRevision
 from swarm.api.v1.store_pb2 import (
     TABLE_CLUSTER,
+    TABLE_CONFIG,
     TABLE_MEMBER,
     TABLE_NODE,
+    TABLE_SECRET,
     TABLE_SERVICE,
     TABLE_SERVICE_REVISION,
     TABLE_TASK,
@@ -18,7 +22,7 @@ from swarm.api.v1.store_pb2 import (
 from swarm.api.v1.task_pb2 import Task
 from swarm.manager.api.interceptor import Context
 from swarm.manager.api.requests import ControlRequests
-from swarm.manager.api.views import without_secrets
+from swarm.manager.api.views import without_data, without_secrets
 from swarm.manager.core.store import Store, StoreChange, StoreObject
 from swarm.manager.manager import Unavailable
 
@@ -75,6 +79,10 @@ def to_object(item: StoreObject) -> Object:
             return Object(task=item)
         case Member():
             return Object(member=item)
+        case Secret():
+            return Object(secret=without_data(item))
+        case Config():
+            return Object(config=item)
 
 
 def _all(store: Store, request: pb.WatchRequest) -> Iterable[StoreObject]:
@@ -86,6 +94,10 @@ def _all(store: Store, request: pb.WatchRequest) -> Iterable[StoreObject]:
         yield from store.nodes()
     if TABLE_MEMBER in tables:
         yield from store.members()
+    if TABLE_SECRET in tables:
+        yield from store.secrets()
+    if TABLE_CONFIG in tables:
+        yield from store.configs()
     one = store.service(service_id) if service_id else None
     services = ([one] if one else []) if service_id else list(store.services())
     if TABLE_SERVICE in tables:

@@ -20,6 +20,7 @@ from swarm.api.v1.service_pb2 import ServiceRevision, ServiceSpec
 from swarm.api.v1.task_pb2 import Task
 from swarm.worker.core import effects as do
 from swarm.worker.core import events as ev
+from swarm.worker.core.dependencies import Dependencies
 from swarm.worker.core.gate import Gate
 from swarm.worker.core.journal import Journal
 from swarm.worker.core.outbox import Outbox
@@ -33,6 +34,7 @@ from swarm.worker.core.session import (
     SessionWish,
     Subscribe,
     TakeAssignments,
+    TakeDependencies,
     TakeManagers,
     Unsubscribe,
 )
@@ -83,6 +85,7 @@ class AgentCore:
         self._facts = NodeFacts(node_id)
         self._session = Session(rng, self._config.session, Outbox())
         self._journal = Journal()
+        self._dependencies = Dependencies()
         self._subscriptions = Subscriptions()
         self._gates: Mapping[GateName, Gate] = {
             "prepare": Gate(self._config.parallel_prepares),
@@ -106,6 +109,11 @@ class AgentCore:
     def tasks(self) -> Mapping[str, TaskLife]:
         """For looking at only."""
         return self._lives
+
+    @property
+    def dependencies(self) -> Dependencies:
+        """For looking at only."""
+        return self._dependencies
 
     @property
     def connected(self) -> bool:
@@ -209,8 +217,11 @@ class AgentCore:
             self._out.append(do.Warn(f"the database has task {task.id} without its spec"))
             return
         self._assigned[task.id] = None
-        self._lives[task.id] = TaskLife(task, spec, self._facts, self._config.task)
+        self._lives[task.id] = self._life(task, spec)
         self._session.put_status(task.id, task.status)
+
+    def _life(self, task: Task, spec: ServiceSpec | None) -> TaskLife:
+        return TaskLife(task, spec, self._facts, self._config.task, self._dependencies)
 
     def _listed(self, found: Iterable[Found], now: float, now_ns: int) -> None:
         self._retries.succeeded("list")
@@ -230,7 +241,7 @@ class AgentCore:
         """Containers of ours that no task stands for."""
         for task_id in list(self._found or {}):
             stray = Task(id=task_id)
-            self._lives[task_id] = TaskLife(stray, None, self._facts, self._config.task)
+            self._lives[task_id] = self._life(stray, None)
             self._compare(task_id, now, now_ns)
 
     # --- what the session says
@@ -240,6 +251,8 @@ class AgentCore:
             match wish:
                 case TakeAssignments(assignments):
                     self._take_assignments(assignments, now, now_ns)
+                case TakeDependencies(dependencies):
+                    self._dependencies.arrived(dependencies)
                 case TakeManagers(info):
                     self._journal.put(MANAGERS, "", _managers_row(info))
                 case Subscribe(session, subscription):
@@ -247,6 +260,7 @@ class AgentCore:
                 case Unsubscribe(subscription_id):
                     self._out += self._subscriptions.remove(subscription_id)
                 case SessionOver():
+                    self._dependencies.session_over()
                     self._out += self._subscriptions.clear()
                 case _:
                     self._out.append(wish)
@@ -261,6 +275,7 @@ class AgentCore:
             reason = f"the manager sent tasks without their specs: {', '.join(unknown[:3])}"
             self._perform(self._session.protest(reason, now), now, now_ns)
             return
+        self._dependencies.take(assignments)
         position = Assignments(incarnation=assignments.incarnation, revision=assignments.revision)
         self._journal.put(POSITION, "", position.SerializeToString())
         for task in assignments.tasks:
@@ -281,7 +296,8 @@ class AgentCore:
         self._assigned[task.id] = None
         life = self._lives.get(task.id)
         if life is None:
-            life = TaskLife(task, self._spec(task), self._facts, self._config.task)
+            life = self._life(task, self._spec(task))
+            life.served = True
             self._lives[task.id] = life
             self._journal.put(TASK, task.id, life.row())
             self._compare(task.id, now, now_ns)

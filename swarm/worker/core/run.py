@@ -23,6 +23,8 @@ from swarm.api.v1.types_pb2 import (
     PUBLISH_MODE_HOST,
     Protocol,
 )
+from swarm.worker.core.dependencies import Dependencies
+from swarm.worker.core.files import task_files
 from swarm.worker.core.template import TemplateError, Values, expand
 from swarm.worker.runtime.demo import is_demo
 from swarm.worker.runtime.port import (
@@ -93,8 +95,11 @@ def protocol_number(port: Port) -> Protocol.ValueType:
     return _PROTOCOLS[port.protocol]
 
 
-def task_run(task: Task, spec: ServiceSpec, node: NodeFacts) -> TaskRun:
-    """What to run. Raises RuntimeRefused for a placeholder that cannot be expanded."""
+def task_run(
+    task: Task, spec: ServiceSpec, node: NodeFacts, dependencies: Dependencies | None = None
+) -> TaskRun:
+    """What to run. Raises RuntimeRefused for a placeholder that cannot be expanded, and for a
+    secret or a config that is not among the `dependencies`."""
     container = spec.task.container
     values = _values(task, spec, node)
     name = task_name(task)
@@ -131,6 +136,7 @@ def task_run(task: Task, spec: ServiceSpec, node: NodeFacts) -> TaskRun:
         stop_signal=container.stop_signal,
         stop_grace_period_ns=int(stop_grace_s(spec) * 1e9),
         mounts=mounts,
+        files=task_files(container, dependencies or Dependencies(), values, env),
         limits=Limits(
             nano_cpus=resources.limits.nano_cpus,
             memory_bytes=resources.limits.memory_bytes,

@@ -14,6 +14,7 @@ from typing import Protocol
 from swarm.api.v1.dispatcher_pb2 import (
     AgentMessage,
     Assignments,
+    Dependencies,
     ManagerMessage,
     SessionGoodbye,
     SessionHeartbeat,
@@ -60,6 +61,13 @@ class TakeAssignments:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeDependencies:
+    """For the agent: secrets and configs that the next assignments need."""
+
+    dependencies: Dependencies
+
+
+@dataclass(frozen=True, slots=True)
 class TakeManagers:
     """For the agent: what this manager says of managers and of this node."""
 
@@ -82,7 +90,9 @@ class SessionOver:
     """Nothing can be sent on it any more."""
 
 
-SessionWish = TakeAssignments | TakeManagers | Subscribe | Unsubscribe | SessionOver
+SessionWish = (
+    TakeAssignments | TakeDependencies | TakeManagers | Subscribe | Unsubscribe | SessionOver
+)
 SessionEvent = (
     ev.Wake
     | ev.Received
@@ -266,6 +276,8 @@ class Session:
         match message.WhichOneof("kind"):
             case "info":
                 self._info(message.info, now)
+            case "dependencies":
+                self._out.append(TakeDependencies(message.dependencies))
             case "assignments":
                 self._assignments(message.assignments, now)
             case "acknowledged":

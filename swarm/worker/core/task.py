@@ -37,6 +37,8 @@ from swarm.api.v1.task_pb2 import (
 )
 from swarm.worker.core import effects as do
 from swarm.worker.core import events as ev
+from swarm.worker.core.dependencies import Dependencies
+from swarm.worker.core.files import needs_files
 from swarm.worker.core.retries import Retries
 from swarm.worker.core.rotation import Rotation
 from swarm.worker.core.run import (
@@ -125,13 +127,21 @@ class TaskLife:
     """One task. `spec` is None for a container that no task stands for: it can only be removed."""
 
     def __init__(
-        self, task: Task, spec: ServiceSpec | None, node: NodeFacts, times: TaskTimes
+        self,
+        task: Task,
+        spec: ServiceSpec | None,
+        node: NodeFacts,
+        times: TaskTimes,
+        dependencies: Dependencies | None = None,
     ) -> None:
         self.task = Task()
         self.task.CopyFrom(task)
         self.spec = spec
         self.phase = Phase.UNKNOWN
         self.withdrawn = spec is None
+        # Has a manager spoken of it since the agent's start, and so given what it needs?
+        self.served = False
+        self._dependencies = dependencies or Dependencies()
         self._node = node
         self._times = times
         self._out: list[do.Effect | Wish] = []
@@ -183,6 +193,7 @@ class TaskLife:
     def _learn(self, event: LifeEvent, now: float, now_ns: int) -> None:
         match event:
             case Assigned(task):
+                self.served = True
                 self._assigned(task)
             case Withdrawn():
                 self.withdrawn = True
@@ -292,7 +303,7 @@ class TaskLife:
         if self.phase is Phase.PREPARE_SAVING and not self._ending:
             assert self.spec is not None
             try:
-                run = task_run(self.task, self.spec, self._node)
+                run = task_run(self.task, self.spec, self._node, self._dependencies)
             except RuntimeRefused as error:
                 self._prepare_failed(str(error), True, now_ns)
                 return
@@ -398,6 +409,11 @@ class TaskLife:
         wanted = self._runs_already or self.task.desired_state == TASK_STATE_RUNNING
         return wanted and not self._retries.pauses("start")
 
+    @property
+    def _has_files(self) -> bool:
+        """Whether what it is given is there: a restarted agent has no secrets in its database."""
+        return self.served or self.spec is None or not needs_files(self.spec.task.container)
+
     def _advance(self, now: float, now_ns: int) -> None:
         if self.phase is Phase.UNKNOWN:
             return
@@ -416,7 +432,7 @@ class TaskLife:
 
     def _begin(self, now_ns: int) -> None:
         self._observe(TASK_STATE_ACCEPTED, "accepted", now_ns)
-        if self.phase is Phase.NEW:
+        if self.phase is Phase.NEW and self._has_files:
             self.phase = Phase.PREPARE_QUEUED
             self._out.append(EnterGate("prepare"))
         elif self.phase is Phase.CREATED and self._wants_start:

@@ -2,7 +2,9 @@
 
 For a laptop without root, and for tests. What the process could not be given (a file system,
 limits, a host name of its own) is refused by name. A task gets a free port in `$PORT`, to which its
-first published target port leads, and `$PORT_<target>` for each published target port.
+first published target port leads, and `$PORT_<target>` for each published target port. Its secrets
+are files in `$SECRETS_DIR` and its configs in `$CONFIGS_DIR`, both in memory, as it has no
+/run/secrets of its own.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from swarm.file_target import CONFIGS_FOLDER, SECRETS_FOLDER
 from swarm.worker.runtime import demo_server, healthcheck
 from swarm.worker.runtime.demo import is_demo
 from swarm.worker.runtime.monitored import MonitoredTasks, log_limits, signal_number
@@ -40,15 +43,18 @@ from swarm.worker.runtime.port import (
     RuntimeRefused,
     Started,
     Stats,
+    TaskFile,
     TaskRun,
 )
 from swarm.worker.runtime.processes import descendants
 from swarm.worker.runtime.subprocess_exec import SubprocessExec, run_check
 from swarm.worker.runtime.task_dir import TaskDir, TaskProcess
+from swarm.worker.runtime.task_files import TaskFiles
 
 INHERITED_ENV = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR")
 HOST = "127.0.0.1"
 PROBE_TASK = "probe"
+FILE_VARIABLES = {"secrets": "SECRETS_DIR", "configs": "CONFIGS_DIR"}
 
 
 class User(NamedTuple):
@@ -66,6 +72,7 @@ class ProcessRuntime:
         self._directory = state_dir / "tasks"
         self._tasks = MonitoredTasks(self._directory, _end_leftovers)
         self._images = ProcessImages()
+        self._files = TaskFiles(str(self._directory.absolute()))
 
     @property
     def images(self) -> ProcessImages:
@@ -96,9 +103,20 @@ class ProcessRuntime:
             user = content["user"]
             if user:
                 os.chown(task.path / "work", user[0], user[1])
+            content["env"] += self._lay_files(run, user)
             task.write_run(content)
         except OSError as error:
             raise RuntimeFailed(f"cannot write {error.filename}: {error.strerror}") from None
+
+    def _lay_files(self, run: TaskRun, user: User | None) -> list[str]:
+        """The variables that say where they are."""
+        if not run.files:
+            return []
+        files = {_file_name(file): file for file in run.files}
+        owner = (user.uid, user.gid) if user else None
+        directory = self._files.lay_named(run.task_id, files, owner)
+        folders = dict.fromkeys(name.partition("/")[0] for name in files)
+        return [f"{FILE_VARIABLES[folder]}={directory / folder}" for folder in folders]
 
     async def start(self, task_id: str) -> Started:
         async def launch() -> dict[str, Any]:
@@ -151,6 +169,7 @@ class ProcessRuntime:
 
     async def remove(self, task_id: str) -> None:
         await self.kill(task_id)
+        await asyncio.to_thread(self._files.remove, task_id)
         await self._tasks.forget(task_id)
 
     def logs(
@@ -237,6 +256,8 @@ class ProcessImages:
 def _run_record(run: TaskRun) -> dict[str, Any]:
     """What `run.json` keeps. Raises RuntimeRefused for what a plain process cannot be given."""
     _refuse_isolation(run)
+    for file in run.files:
+        _file_name(file)
     bytes_max, files_max = log_limits(run.log_driver, dict(run.log_options))
     if run.stop_signal:
         signal_number(run.stop_signal)
@@ -272,7 +293,6 @@ def _refuse_isolation(run: TaskRun) -> None:
     limits = run.limits
     asked = {
         "mounts": run.mounts,
-        "secrets and configs": run.files,
         "read_only": run.read_only,
         "hostname": run.hostname,
         "hosts": run.hosts,
@@ -292,6 +312,22 @@ def _refuse_isolation(run: TaskRun) -> None:
                 " use a node with docker or oci",
                 field,
             )
+
+
+def _file_name(file: TaskFile) -> str:
+    """`secrets/NAME` or `configs/NAME`. Raises RuntimeRefused for a target anywhere else, which on
+    this machine is nobody's to write to."""
+    target = PurePosixPath(file.target)
+    if target.is_relative_to(SECRETS_FOLDER):
+        return f"secrets/{target.relative_to(SECRETS_FOLDER)}"
+    if str(target.parent) == CONFIGS_FOLDER:
+        return f"configs/{target.name}"
+    raise RuntimeRefused(
+        f"target {file.target}: the process runtime has no isolation and lays secrets in"
+        " $SECRETS_DIR and configs in $CONFIGS_DIR only; give a name without a folder, or use a"
+        " node with docker or oci",
+        "files",
+    )
 
 
 def _argv(run: TaskRun, env: list[str]) -> list[str]:

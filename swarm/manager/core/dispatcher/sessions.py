@@ -24,10 +24,11 @@ from swarm.api.v1.dispatcher_pb2 import (
 from swarm.api.v1.node_pb2 import Member, Node
 from swarm.api.v1.service_pb2 import ServiceRevision
 from swarm.api.v1.task_pb2 import TASK_STATE_ASSIGNED, Task
+from swarm.manager.core.dispatcher.dependencies import SentDependencies, needed_by
 from swarm.manager.core.dispatcher.ingress import IngressTable
 from swarm.manager.core.dispatcher.liveness import DEFAULT_PERIOD_NS
 from swarm.manager.core.dispatcher.reports import Reported, Reports
-from swarm.manager.core.store import StoreChange, View
+from swarm.manager.core.store import StoreChange, View, ended
 
 # Changes are collected so long (swarmkit dispatcher.go).
 BATCH_S = 0.1
@@ -57,6 +58,7 @@ class _Session:
     # Tasks that are new, other or gone since the last flush.
     tasks: dict[str, None] = field(default_factory=dict[str, None])
     sent_revisions: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    dependencies: SentDependencies = field(default_factory=SentDependencies)
     ingress_number: int = 0
     flushed_at: float = float("-inf")
     # When it is to be flushed; None: nothing is owed.
@@ -200,6 +202,9 @@ class Sessions:
             messages.append(ManagerMessage(info=self._info(session, node, view)))
         assignments = self._assignments(session, incarnation, view)
         if assignments is not None:
+            messages += [
+                ManagerMessage(dependencies=unsent) for unsent in session.dependencies.unsent(view)
+            ]
             messages.append(ManagerMessage(assignments=assignments))
         if session.reports.acks:
             acks = StatusAck(updates=session.reports.acks)
@@ -224,6 +229,10 @@ class Sessions:
         is_news = _is_news(before, after)
         if is_news:
             session.tasks[row.id] = None
+        is_over = after is None or ended(after)
+        if is_over and session.dependencies.needs(row.id):
+            session.dependencies.put(row.id, ())
+            is_news = True
         if is_news or acknowledged:
             self._owe(session, now)
 
@@ -281,10 +290,13 @@ class Sessions:
             ids: Iterable[str] = [task.id for task in view.tasks_of_node(session.node_id)]
         else:
             ids = session.tasks
+        if complete:
+            session.dependencies.start_over()
         tasks: list[Task] = []
         removed: list[str] = []
         for task_id in ids:
             task = view.task(task_id)
+            session.dependencies.put(task_id, needed_by(task, view))
             if task is None:
                 removed.append(task_id)
             elif _is_assigned(task):
@@ -293,7 +305,9 @@ class Sessions:
         session.ingress_number = self._ingress.number
         session.tasks.clear()
         session.owes_complete = False
-        if not complete and not tasks and not removed and not ingress:
+        secrets, configs = session.dependencies.withdrawn()
+        news = (tasks, removed, ingress, secrets, configs)
+        if not complete and not any(news):
             return None
         return Assignments(
             incarnation=incarnation,
@@ -303,6 +317,8 @@ class Sessions:
             removed_task_ids=removed,
             revisions=_unsent_revisions(session, tasks, view),
             ingress=ingress,
+            removed_secret_ids=secrets,
+            removed_config_ids=configs,
         )
 
 

@@ -6,6 +6,7 @@
 
 from swarm.manager.core.store.changes import Applied, StoreChange
 from swarm.manager.core.store.draft import Draft
+from swarm.manager.core.store.file_index import FileKey, files_of_container
 from swarm.manager.core.store.ids import Ids, RandomIds
 from swarm.manager.core.store.objects import (
     SlotKey,
@@ -13,6 +14,7 @@ from swarm.manager.core.store.objects import (
     UnknownOperation,
     ended,
     guard,
+    noun_of,
     revision_id,
     slot_key,
     table_of,
@@ -35,6 +37,7 @@ __all__ = [
     "TRANSACTION_BYTES_MAX",
     "Applied",
     "Draft",
+    "FileKey",
     "Ids",
     "RandomIds",
     "Restoration",
@@ -47,7 +50,9 @@ __all__ = [
     "View",
     "check_size",
     "ended",
+    "files_of_container",
     "guard",
+    "noun_of",
     "prunable_revisions",
     "revision_id",
     "slot_key",

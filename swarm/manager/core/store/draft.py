@@ -10,12 +10,16 @@ from contextlib import contextmanager
 from typing import TypeVar, cast
 
 from swarm.api.v1.cluster_pb2 import Cluster
+from swarm.api.v1.config_pb2 import Config
 from swarm.api.v1.node_pb2 import NODE_STATE_READY, Member, Node
+from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service, ServiceRevision, ServiceSpec
 from swarm.api.v1.store_pb2 import (
     TABLE_CLUSTER,
+    TABLE_CONFIG,
     TABLE_MEMBER,
     TABLE_NODE,
+    TABLE_SECRET,
     TABLE_SERVICE,
     TABLE_SERVICE_REVISION,
     TABLE_TASK,
@@ -53,7 +57,7 @@ from swarm.manager.core.store.task_index import (
 )
 from swarm.manager.core.store.view import View
 
-_Row = TypeVar("_Row", Cluster, Node, Service, ServiceRevision, Task, Member)
+_Row = TypeVar("_Row", Cluster, Node, Service, ServiceRevision, Task, Member, Secret, Config)
 
 
 class Draft:
@@ -216,6 +220,12 @@ class Draft:
     def member(self, raft_id: int) -> Member | None:
         return self._row(TABLE_MEMBER, str(raft_id), lambda _: self._base.member(raft_id))
 
+    def secret(self, secret_id: str) -> Secret | None:
+        return self._row(TABLE_SECRET, secret_id, self._base.secret)
+
+    def config(self, config_id: str) -> Config | None:
+        return self._row(TABLE_CONFIG, config_id, self._base.config)
+
     def revision_row(self, service_id: str, revision: int) -> ServiceRevision | None:
         return self._row(
             TABLE_SERVICE_REVISION,
@@ -238,6 +248,24 @@ class Draft:
 
     def members(self) -> Iterable[Member]:
         return _merged(self._base.members(), self._changed(TABLE_MEMBER, Member))
+
+    def secrets(self) -> Iterable[Secret]:
+        return _merged(self._base.secrets(), self._changed(TABLE_SECRET, Secret))
+
+    def configs(self) -> Iterable[Config]:
+        return _merged(self._base.configs(), self._changed(TABLE_CONFIG, Config))
+
+    def secret_by_name(self, name: str) -> Secret | None:
+        base = self._base.secret_by_name(name)
+        return _named(name, base, self._changed(TABLE_SECRET, Secret))
+
+    def config_by_name(self, name: str) -> Config | None:
+        base = self._base.config_by_name(name)
+        return _named(name, base, self._changed(TABLE_CONFIG, Config))
+
+    def services_using(self, table: Table.ValueType, key: str) -> list[str]:
+        """As the base has it: who removes a secret or a config asks what is committed."""
+        return self._base.services_using(table, key)
 
     def service_by_name(self, name: str) -> Service | None:
         if name in self._names:
@@ -358,6 +386,10 @@ class Draft:
             return self._base.node(key)
         if table == TABLE_SERVICE:
             return self._base.service(key)
+        if table == TABLE_SECRET:
+            return self._base.secret(key)
+        if table == TABLE_CONFIG:
+            return self._base.config(key)
         return self._base.task(key)
 
     def _row(
@@ -377,6 +409,17 @@ class Draft:
             self._changed(TABLE_TASK, Task),
             lambda task: belongs(task.status.state, task.desired_state),
         )
+
+
+_File = TypeVar("_File", Secret, Config)
+
+
+def _named(name: str, base: _File | None, changed: Mapping[str, _File | None]) -> _File | None:
+    """The one with that name, where `base` had it before the changes."""
+    for row in changed.values():
+        if row is not None and row.spec.annotations.name == name:
+            return row
+    return base if base is not None and base.id not in changed else None
 
 
 def _groups_of(task: Task) -> list[Hashable]:

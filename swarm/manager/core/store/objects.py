@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 from swarm.api.v1.cluster_pb2 import Cluster
+from swarm.api.v1.config_pb2 import Config
 from swarm.api.v1.node_pb2 import Member, Node
+from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service, ServiceRevision
 from swarm.api.v1.store_pb2 import (
     TABLE_CLUSTER,
+    TABLE_CONFIG,
     TABLE_MEMBER,
     TABLE_NODE,
+    TABLE_SECRET,
     TABLE_SERVICE,
     TABLE_SERVICE_REVISION,
     TABLE_TASK,
@@ -19,7 +23,7 @@ from swarm.api.v1.store_pb2 import (
 )
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
 
-StoreObject = Cluster | Node | Service | ServiceRevision | Task | Member
+StoreObject = Cluster | Node | Service | ServiceRevision | Task | Member | Secret | Config
 
 TABLES: tuple[Table.ValueType, ...] = (
     TABLE_CLUSTER,
@@ -28,6 +32,8 @@ TABLES: tuple[Table.ValueType, ...] = (
     TABLE_SERVICE_REVISION,
     TABLE_TASK,
     TABLE_MEMBER,
+    TABLE_SECRET,
+    TABLE_CONFIG,
 )
 
 _TABLE_OF_TYPE: Mapping[type[StoreObject], Table.ValueType] = {
@@ -37,6 +43,8 @@ _TABLE_OF_TYPE: Mapping[type[StoreObject], Table.ValueType] = {
     ServiceRevision: TABLE_SERVICE_REVISION,
     Task: TABLE_TASK,
     Member: TABLE_MEMBER,
+    Secret: TABLE_SECRET,
+    Config: TABLE_CONFIG,
 }
 
 _TABLE_OF_KIND: Mapping[str, Table.ValueType] = {
@@ -46,6 +54,8 @@ _TABLE_OF_KIND: Mapping[str, Table.ValueType] = {
     "service_revision": TABLE_SERVICE_REVISION,
     "task": TABLE_TASK,
     "member": TABLE_MEMBER,
+    "secret": TABLE_SECRET,
+    "config": TABLE_CONFIG,
 }
 
 _KIND_OF_TABLE: Mapping[int, str] = {table: kind for kind, table in _TABLE_OF_KIND.items()}

@@ -77,6 +77,11 @@ class Settling:
         tally = self.tallies.get(service_id)
         return tally.uses_of.get(revision, 0) if tally is not None else 0
 
+    def wants(self, service_id: str, revision: int) -> bool:
+        """Whether a task of the revision is wanted."""
+        tally = self.tallies.get(service_id)
+        return tally is not None and revision in tally.wanted_of
+
     def _count(self, task: Task, sign: int) -> None:
         service_id = task.service_id
         self._touched[service_id] = None

@@ -10,8 +10,10 @@ from itertools import islice
 from typing import cast
 
 from swarm.api.v1.cluster_pb2 import Cluster
+from swarm.api.v1.config_pb2 import Config
 from swarm.api.v1.node_pb2 import Member
 from swarm.api.v1.raft_pb2 import ConfChange, ConfState
+from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service
 from swarm.api.v1.store_pb2 import (
     TABLE_CLUSTER,
@@ -232,6 +234,8 @@ class Store(Tables):
     ) -> None:
         table, key = deletion.table, deletion.id
         old = self._find(table, key, version, any_version=not version)
+        if isinstance(old, Secret | Config) and (hold := self._file_hold(old)) is not None:
+            raise _Refused(*hold)
         self._swap(table, key, old, None)
         done.append(StoreChange(revision, table, old, None))
 
@@ -259,6 +263,8 @@ class Store(Tables):
     ) -> None:
         if table == TABLE_SERVICE and (clash := self._clash(cast("Service", new))) is not None:
             raise _Refused(*clash)
+        if isinstance(new, Secret | Config) and (taken := self._file_clash(new)) is not None:
+            raise _Refused(*taken)
         if table == TABLE_CLUSTER:
             _check_feature_level(cast("Cluster", new).feature_level)
         meta = new.meta

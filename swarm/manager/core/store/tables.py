@@ -9,15 +9,20 @@ from itertools import islice
 from typing import TypeVar, cast
 
 from swarm.api.v1.cluster_pb2 import Cluster
+from swarm.api.v1.config_pb2 import Config
 from swarm.api.v1.node_pb2 import NODE_STATE_READY, Member, Node
+from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service, ServiceRevision, ServiceSpec
 from swarm.api.v1.store_pb2 import (
     TABLE_CLUSTER,
+    TABLE_CONFIG,
     TABLE_MEMBER,
     TABLE_NODE,
+    TABLE_SECRET,
     TABLE_SERVICE,
     TABLE_SERVICE_REVISION,
     TABLE_TASK,
+    VERDICT_IN_USE,
     VERDICT_NAME_TAKEN,
     VERDICT_PORT_TAKEN,
     Table,
@@ -26,7 +31,20 @@ from swarm.api.v1.store_pb2 import (
 from swarm.api.v1.task_pb2 import Task
 from swarm.api.v1.types_pb2 import Protocol as PortProtocol
 from swarm.manager.core.store.digests import Digests
-from swarm.manager.core.store.objects import SlotKey, StoreObject, revision_id, slot_key_of
+from swarm.manager.core.store.file_index import (
+    FILE_TABLES,
+    FileIndex,
+    file_in_use,
+    file_name_taken,
+    revisions_in_use,
+)
+from swarm.manager.core.store.objects import (
+    SlotKey,
+    StoreObject,
+    revision_id,
+    slot_key_of,
+    table_of,
+)
 from swarm.manager.core.store.prefixes import SortedIds
 from swarm.manager.core.store.retention import needs_pruning
 from swarm.manager.core.store.service_index import (
@@ -52,6 +70,8 @@ class Tables:
         self._revisions: dict[str, ServiceRevision] = {}
         self._tasks: dict[str, Task] = {}
         self._members: dict[str, Member] = {}
+        self._secrets: dict[str, Secret] = {}
+        self._configs: dict[str, Config] = {}
         self._rows = {
             table: cast("dict[str, StoreObject]", rows)
             for table, rows in (
@@ -61,12 +81,15 @@ class Tables:
                 (TABLE_SERVICE_REVISION, self._revisions),
                 (TABLE_TASK, self._tasks),
                 (TABLE_MEMBER, self._members),
+                (TABLE_SECRET, self._secrets),
+                (TABLE_CONFIG, self._configs),
             )
         }
         self._digests = Digests(check_mutation)
         self._ids = {table: SortedIds() for table in self._rows}
         self._task_index = TaskIndex()
         self._service_index = ServiceIndex()
+        self._file_index = FileIndex()
         self._settling = Settling()
         self._by_hostname: dict[str, dict[str, Node]] = {}
         self._not_ready: dict[str, Node] = {}
@@ -93,6 +116,12 @@ class Tables:
     def member(self, raft_id: int) -> Member | None:
         return self._members.get(str(raft_id))
 
+    def secret(self, secret_id: str) -> Secret | None:
+        return self._secrets.get(secret_id)
+
+    def config(self, config_id: str) -> Config | None:
+        return self._configs.get(config_id)
+
     def revision_row(self, service_id: str, revision: int) -> ServiceRevision | None:
         return self._revisions.get(revision_id(service_id, revision))
 
@@ -111,6 +140,29 @@ class Tables:
 
     def members(self) -> Collection[Member]:
         return self._members.values()
+
+    def secrets(self) -> Collection[Secret]:
+        return self._secrets.values()
+
+    def configs(self) -> Collection[Config]:
+        return self._configs.values()
+
+    def secret_by_name(self, name: str) -> Secret | None:
+        return self._secrets.get(self._file_index.ids_by_name.get((TABLE_SECRET, name), ""))
+
+    def config_by_name(self, name: str) -> Config | None:
+        return self._configs.get(self._file_index.ids_by_name.get((TABLE_CONFIG, name), ""))
+
+    def services_using(self, table: Table.ValueType, key: str) -> list[str]:
+        users: dict[str, None] = {}
+        for row in self._file_index.named_in.get((table, key), {}).values():
+            service = self._services.get(row.service_id)
+            if service is not None and (
+                row.revision in revisions_in_use(service)
+                or self._settling.wants(row.service_id, row.revision)
+            ):
+                users[service.name] = None
+        return sorted(users)
 
     def service_by_name(self, name: str) -> Service | None:
         return self._service_index.by_name.get(name)
@@ -202,6 +254,10 @@ class Tables:
             self._move_revision(
                 cast("ServiceRevision | None", old), cast("ServiceRevision | None", new)
             )
+        elif table in FILE_TABLES:
+            self._file_index.move_file(
+                table, cast("Secret | Config | None", old), cast("Secret | Config | None", new)
+            )
         elif table == TABLE_NODE:
             self._move_node(key, cast("Node | None", old), cast("Node | None", new))
         elif table == TABLE_CLUSTER:
@@ -217,6 +273,18 @@ class Tables:
             else:
                 self._to_prune.pop(service_id, None)
 
+    def _file_clash(self, row: Secret | Config) -> tuple[VerdictCode.ValueType, str] | None:
+        """Why this row can't be: another has its name."""
+        holder = self._file_index.ids_by_name.get((table_of(row), row.spec.annotations.name))
+        if holder is None or holder == row.id:
+            return None
+        return VERDICT_NAME_TAKEN, file_name_taken(row)
+
+    def _file_hold(self, row: Secret | Config) -> tuple[VerdictCode.ValueType, str] | None:
+        """Why this row can't go: services use it."""
+        users = self.services_using(table_of(row), row.id)
+        return (VERDICT_IN_USE, file_in_use(row, users)) if users else None
+
     def _clash(self, service: Service) -> tuple[VerdictCode.ValueType, str] | None:
         """Why this row can't be: another service has its name, or one of its ports."""
         index = self._service_index
@@ -231,6 +299,7 @@ class Tables:
 
     def _move_revision(self, old: ServiceRevision | None, new: ServiceRevision | None) -> None:
         self._service_index.move_revision(old, new)
+        self._file_index.move_revision(old, new)
         for row in (old, new):
             if row is not None:
                 self._settling.touch(row.service_id)
@@ -263,6 +332,7 @@ class Tables:
         return {
             **vars(self._task_index),
             **vars(self._service_index),
+            **vars(self._file_index),
             "unsettled": self._settling.unsettled,
             "tallies": self._settling.tallies,
             "hostnames": self._by_hostname,

@@ -4,6 +4,7 @@ from enum import Enum
 
 from swarm.api.v1.store_pb2 import (
     VERDICT_EXISTS,
+    VERDICT_IN_USE,
     VERDICT_NAME_TAKEN,
     VERDICT_NOT_FOUND,
     VERDICT_PORT_TAKEN,
@@ -42,6 +43,7 @@ _CODES = {
     VERDICT_NAME_TAKEN: ErrorCode.ALREADY_EXISTS,
     VERDICT_PORT_TAKEN: ErrorCode.FAILED_PRECONDITION,
     VERDICT_STALE_TERM: ErrorCode.CONFLICT,
+    VERDICT_IN_USE: ErrorCode.FAILED_PRECONDITION,
 }
 
 

@@ -3,14 +3,23 @@
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
+from swarm.api.v1.config_pb2 import Config
 from swarm.api.v1.node_pb2 import Node
+from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service
-from swarm.api.v1.store_pb2 import TABLE_NODE, TABLE_SERVICE, TABLE_TASK, Table
+from swarm.api.v1.store_pb2 import (
+    TABLE_CONFIG,
+    TABLE_NODE,
+    TABLE_SECRET,
+    TABLE_SERVICE,
+    TABLE_TASK,
+    Table,
+)
 from swarm.api.v1.task_pb2 import Task
 from swarm.manager.core.store import View, wanted
 from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest
 
-_Row = TypeVar("_Row", Node, Service, Task)
+_Row = TypeVar("_Row", Node, Service, Task, Secret, Config)
 
 # Counted up to here for "ambiguous (N matches found ...)".
 _MATCHES_COUNTED_MAX = 100
@@ -29,6 +38,26 @@ def service(view: View, reference: str) -> Service:
         return (found,) if found is not None else ()
 
     return _resolve("service", TABLE_SERVICE, reference, view, view.service, by_name)
+
+
+def secret(view: View, reference: str) -> Secret:
+    """By id, name or id prefix. Raises InvalidRequest."""
+
+    def by_name(name: str) -> Collection[Secret]:
+        found = view.secret_by_name(name)
+        return (found,) if found is not None else ()
+
+    return _resolve("secret", TABLE_SECRET, reference, view, view.secret, by_name)
+
+
+def config(view: View, reference: str) -> Config:
+    """By id, name or id prefix. Raises InvalidRequest."""
+
+    def by_name(name: str) -> Collection[Config]:
+        found = view.config_by_name(name)
+        return (found,) if found is not None else ()
+
+    return _resolve("config", TABLE_CONFIG, reference, view, view.config, by_name)
 
 
 def task(view: View, reference: str) -> Task:

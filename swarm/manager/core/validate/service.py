@@ -13,7 +13,7 @@ from swarm.manager.core.allocator.revision import next_revision, republished, re
 from swarm.manager.core.modes import is_job
 from swarm.manager.core.store import Ids, View
 from swarm.manager.core.store.service_index import name_taken
-from swarm.manager.core.validate import service_spec
+from swarm.manager.core.validate import file_references, service_spec
 from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest
 
 
@@ -23,8 +23,7 @@ def create(view: View, spec: ServiceSpec, ids: Ids, now_ns: int, who: str) -> Tr
     Raises InvalidRequest.
     """
     del now_ns  # the log entry's time becomes the objects'
-    spec = service_spec.with_defaults(spec)
-    service_spec.check(spec)
+    spec = _whole(view, spec)
     name = spec.annotations.name
     if view.service_by_name(name) is not None:
         raise InvalidRequest(name_taken(name), ErrorCode.ALREADY_EXISTS)
@@ -35,6 +34,7 @@ def create(view: View, spec: ServiceSpec, ids: Ids, now_ns: int, who: str) -> Tr
         raise InvalidRequest(str(error), ErrorCode.FAILED_PRECONDITION) from None
     return Transaction(
         who=who,
+        guards=file_references.guards(view, spec.task.container),
         changes=[
             Change(create=Object(service=service)),
             Change(create=Object(service_revision=revision_row(service.id, 1, spec, who))),
@@ -54,20 +54,19 @@ def update(
     del now_ns  # the log entry's time becomes the objects'
     current = _existing(view, service_id)
     _check_version(view, current, version)
-    spec = service_spec.with_defaults(spec)
-    service_spec.check(spec)
+    spec = _whole(view, spec)
     old_spec = view.spec(service_id, current.revision)
     assert old_spec is not None, "a service's current revision is never pruned"
     _check_unchangeable(old_spec, spec)
     try:
         if spec != old_spec or is_job(spec):
             service, row = next_revision(view, current, spec, who)
-            return _replacement(current, service, row, who)
+            return _replacement(view, current, service, row, spec, who)
         service = republished(view, current, spec)
     except PortUnavailable as error:
         raise InvalidRequest(str(error), ErrorCode.FAILED_PRECONDITION) from None
     service.ClearField("update")
-    return _replacement(current, service, None, who)
+    return _replacement(view, current, service, None, spec, who)
 
 
 def rollback(view: View, service_id: str, version: int, now_ns: int, who: str) -> Transaction:
@@ -84,6 +83,7 @@ def rollback(view: View, service_id: str, version: int, now_ns: int, who: str) -
             "was created or last rolled back by itself",
             ErrorCode.FAILED_PRECONDITION,
         )
+    file_references.check_there(view, previous.task.container)
     try:
         service, row = next_revision(view, current, previous, who)
     except PortUnavailable as error:
@@ -95,7 +95,7 @@ def rollback(view: View, service_id: str, version: int, now_ns: int, who: str) -
     )
     if not is_job(previous):
         service.update.CopyFrom(status)
-    return _replacement(current, service, row, who)
+    return _replacement(view, current, service, row, previous, who)
 
 
 def remove(view: View, service_id: str, who: str) -> Transaction:
@@ -108,13 +108,27 @@ def remove(view: View, service_id: str, who: str) -> Transaction:
     return Transaction(who=who, changes=[Change(delete=deletion)])
 
 
+def _whole(view: View, spec: ServiceSpec) -> ServiceSpec:
+    """A copy with nothing left to be guessed, and checked. Raises InvalidRequest."""
+    spec = service_spec.with_defaults(spec)
+    file_references.resolve(view, spec.task.container)
+    service_spec.check(spec)
+    return spec
+
+
 def _replacement(
-    current: Service, service: Service, row: ServiceRevision | None, who: str
+    view: View,
+    current: Service,
+    service: Service,
+    row: ServiceRevision | None,
+    spec: ServiceSpec,
+    who: str,
 ) -> Transaction:
     changes = [Change(replace=Object(service=service), expected_version=current.meta.version)]
     if row is not None:
         changes.append(Change(create=Object(service_revision=row)))
-    return Transaction(who=who, changes=changes)
+    guards = file_references.guards(view, spec.task.container)
+    return Transaction(who=who, guards=guards, changes=changes)
 
 
 def _existing(view: View, service_id: str) -> Service:

@@ -14,7 +14,7 @@ from swarm.api.v1.service_pb2 import (
 from swarm.api.v1.types_pb2 import Resources
 from swarm.manager.core.modes import is_job, is_per_node
 from swarm.manager.core.scheduler.constraint import InvalidConstraint, check_spread, parse_all
-from swarm.manager.core.validate import container_spec, endpoint_spec
+from swarm.manager.core.validate import container_spec, endpoint_spec, file_references
 from swarm.manager.core.validate.annotations import check_labels, check_name
 from swarm.manager.core.validate.errors import InvalidRequest
 
@@ -62,6 +62,7 @@ def check(spec: ServiceSpec) -> None:
     check_labels("service labels", spec.annotations.labels)
     _check_mode(spec)
     container_spec.check(spec.task.container)
+    file_references.check(spec.task.container)
     _check_resources(spec.task.resources)
     _check_restart(spec.task.restart)
     _check_placement(spec)

@@ -64,7 +64,7 @@ class DockerRuntime:
         self._identity = identity
         self._host = host
         self._scratch = scratch
-        self._files = TaskFiles(identity)
+        self._files = TaskFiles(identity.cluster_id, identity.node_id)
         self._client: Docker | None = None
         self._ids: dict[str, str] = {}
         self._fresh: set[str] = set()  # created by us, so not started by anybody yet

@@ -63,7 +63,7 @@ class OciRuntime:
         self._tasks = MonitoredTasks(state_dir / "tasks", self._end_leftovers)
         self._images = OciImages(state_dir, self._layers_in_use)
         self._network = NodeNetwork(identity, nat=nat)
-        self._files = TaskFiles(identity)
+        self._files = TaskFiles(identity.cluster_id, identity.node_id)
         self._preparing: dict[str, asyncio.Lock] = {}
         self._demo = asyncio.Lock()
         runs = {task.task_id: task.read_run() or {} for task in self._tasks.tasks()}

@@ -11,6 +11,7 @@ import pytest
 from swarm.api.v1.dispatcher_pb2 import (
     AgentMessage,
     Assignments,
+    Dependencies,
     IngressService,
     ManagerAddress,
     ManagerMessage,
@@ -18,6 +19,7 @@ from swarm.api.v1.dispatcher_pb2 import (
     StatusAck,
 )
 from swarm.api.v1.node_pb2 import NODE_ROLE_WORKER, Node, NodeDescription
+from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import ServiceRevision, ServiceSpec
 from swarm.api.v1.task_pb2 import (
     TASK_STATE_ASSIGNED,
@@ -91,6 +93,7 @@ class World:
         self.done: list[do.Effect] = []
         self.core = AgentCore("node1", self.rng, self.config)
         self.managers = ("m1:2378",)
+        self.secrets_at_hello: list[Secret] = []
 
     @property
     def now_ns(self) -> int:
@@ -263,6 +266,8 @@ class World:
         kind = effect.message.WhichOneof("kind")
         if kind == "hello":
             self.send_info()
+            if self.secrets_at_hello:
+                self.receive(dependencies=Dependencies(secrets=self.secrets_at_hello))
             self.send_complete()
         elif kind == "heartbeat":
             return self._message(ManagerMessage(acknowledged=StatusAck()))
