@@ -25,6 +25,8 @@ _LAZY = (
     LazyCommand("node", "swarm.cli.node:node", "Manage Swarm nodes"),
     LazyCommand("service", "swarm.cli.service:service", "Manage Swarm services"),
     LazyCommand("task", "swarm.cli.task:task", "Manage Swarm tasks"),
+    LazyCommand("secret", "swarm.cli.secret:secret", "Manage Swarm secrets"),
+    LazyCommand("config", "swarm.cli.config:config", "Manage Swarm configs"),
     LazyCommand("cert", "swarm.cli.cert:cert", "Manage administrators' certificates"),
     LazyCommand("cluster", "swarm.cli.cluster:cluster", "Back up and restore the swarm's state"),
     LazyCommand("local", "swarm.cli.local:local", "Manage a cluster on this machine"),
@@ -38,11 +40,11 @@ _LAZY = (
     ),
 )
 _DOCKER_VERBS = (
-    "attach", "build", "builder", "buildx", "checkpoint", "commit", "compose", "config",
+    "attach", "build", "builder", "buildx", "checkpoint", "commit", "compose",
     "container", "context", "cp", "create", "diff", "events", "exec", "export", "history",
     "image", "images", "import", "inspect", "kill", "load", "login", "logout", "logs",
     "manifest", "network", "pause", "plugin", "port", "ps", "pull", "push", "rename",
-    "restart", "rm", "rmi", "run", "save", "search", "secret", "stack", "start", "stats",
+    "restart", "rm", "rmi", "run", "save", "search", "stack", "start", "stats",
     "stop", "system", "tag", "top", "trust", "unpause", "update", "volume", "wait",
 )  # fmt: skip
 _DOCKER_FLAGS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -112,7 +113,8 @@ def _container(container: Json) -> list[str]:
     if container.get("Ulimits"):
         lines.append("Ulimits:")
         lines += [f" {u['Name']}: {u['Soft']}:{u['Hard']}" for u in container["Ulimits"]]
-    return lines + _mounts(container.get("Mounts", []))
+    lines += _mounts(container.get("Mounts", []))
+    return lines + _files(container, "Config") + _files(container, "Secret")
 
 
 def _capabilities(container: Json) -> list[str]:
@@ -123,6 +125,16 @@ def _capabilities(container: Json) -> list[str]:
     if drop:
         lines.append(f" Drop: {', '.join(drop)}")
     return lines
+
+
+def _files(container: Json, noun: str) -> list[str]:
+    lines: list[str] = []
+    for reference in container.get(f"{noun}s", []):
+        lines += [
+            f" Target:\t{reference['File']['Name']}",
+            f"  Source:\t{reference[f'{noun}Name']}",
+        ]
+    return [f"{noun}s:", *lines] if lines else []
 
 
 def _mounts(mounts: Iterable[Json]) -> list[str]:
@@ -194,6 +206,41 @@ def _health(health: Json | None) -> list[str]:
     if health.get("Test"):
         lines += ["  Tests:", *(f"\t Test = {word}" for word in health["Test"])]
     return lines
+
+
+def secret_text(secret: Json) -> str:
+    spec: Json = secret["Spec"]
+    return "\n".join(
+        [
+            f"ID:              {secret['ID']}",
+            f"Name:              {spec['Name']}",
+            *_file_labels(spec),
+            "Driver:            ",
+            f"Created at:        {_joined_at(secret['CreatedAt'])}",
+            f"Updated at:        {_joined_at(secret['UpdatedAt'])}\n",
+        ]
+    )
+
+
+def config_text(config: Json) -> str:
+    spec: Json = config["Spec"]
+    return "\n".join(
+        [
+            f"ID:\t\t\t{config['ID']}",
+            f"Name:\t\t\t{spec['Name']}",
+            *_file_labels(spec),
+            f"Created at:            \t{_joined_at(config['CreatedAt'])}",
+            f"Updated at:            \t{_joined_at(config['UpdatedAt'])}",
+            "Data:",
+            f"{base64.b64decode(spec['Data']).decode(errors='replace')}\n",
+        ]
+    )
+
+
+def _file_labels(spec: Json) -> list[str]:
+    if not spec["Labels"]:
+        return []
+    return ["Labels:", *(f" - {_pair(k, v)}" for k, v in sorted(spec["Labels"].items()))]
 
 
 def node_text(node: Json) -> str:

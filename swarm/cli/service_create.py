@@ -14,12 +14,14 @@ from swarm.cli.flags import LIST, STRING
 from swarm.cli.names import random_name
 from swarm.cli.service_flags import (
     ADDRESS,
+    CONFIG,
     DOMAIN,
     ENV,
     HOST,
     LABEL,
     MOUNT,
     PORT,
+    SECRET,
     SPREAD,
     ULIMIT,
     UNSUPPORTED_IN_BOTH,
@@ -46,6 +48,7 @@ def _create_flags(command: Command) -> Command:
             about='Service mode ("replicated", "global", "replicated-job", "global-job") '
             '(default "replicated")',
         ),
+        list_flag("--config", kind=CONFIG, about="Specify configurations to expose to the service"),
         list_flag("--constraint", kind=LIST, about="Placement constraints"),
         list_flag("--container-label", kind=LABEL, about="Container labels"),
         list_flag("--dns", kind=ADDRESS, about="Set custom DNS servers"),
@@ -65,6 +68,7 @@ def _create_flags(command: Command) -> Command:
         list_flag("--mount", kind=MOUNT, about="Attach a filesystem mount to the service"),
         list_flag("--placement-pref", kind=SPREAD, about="Add a placement preference"),
         list_flag("--publish", "-p", kind=PORT, about="Publish a port as a node port"),
+        list_flag("--secret", kind=SECRET, about="Specify secrets to expose to the service"),
         list_flag("--sysctl", kind=LIST, about="Sysctl options"),
         list_flag("--ulimit", kind=ULIMIT, about="Ulimit options"),
     )
@@ -78,10 +82,8 @@ def _create_flags(command: Command) -> Command:
     trailing_command=True,
     unsupported=(
         *UNSUPPORTED_IN_BOTH,
-        "--config=value",
         "--generic-resource=value",
         "--network=value",
-        "--secret=value",
     ),
 )
 @_create_flags

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from swarm.cli.fileflag import parse_config, parse_secret
 from swarm.cli.flags import (
     BYTES,
     DECIMAL,
@@ -58,6 +59,8 @@ HOST = Value("list", parse_host)
 HOST_NAME = Value("list", parse_host_name)
 ADDRESS = Value("list", parse_address)
 DOMAIN = Value("list", parse_domain)
+CONFIG = Value("config", parse_config)
+SECRET = Value("secret", parse_secret)
 CAPABILITY = Value("list", parse_capability)
 
 _DURATION_UNITS = "(ns|us|ms|s|m|h)"

@@ -17,6 +17,7 @@ from swarm.cli.service_create import seconds
 from swarm.cli.service_flags import (
     ADDRESS,
     COMMAND,
+    CONFIG,
     DOMAIN,
     ENV,
     HOST,
@@ -24,6 +25,7 @@ from swarm.cli.service_flags import (
     LABEL,
     MOUNT,
     PORT,
+    SECRET,
     SPREAD,
     ULIMIT,
     UNSUPPORTED_IN_BOTH,
@@ -79,6 +81,13 @@ def _update_only_flags(command: Command) -> Command:
         flag("--args", kind=COMMAND, about="Service command args"),
         docker_bool_option("--force", help="Force update even if no changes require it"),
         docker_bool_option("--rollback", help="Rollback to previous specification"),
+        *_pair(
+            "config",
+            CONFIG,
+            LIST,
+            "Add or update a config file on a service",
+            "a configuration file",
+        ),
         *_pair("constraint", LIST, LIST, "Add or update a placement constraint", "a constraint"),
         *_pair(
             "container-label",
@@ -139,6 +148,7 @@ def _update_only_flags(command: Command) -> Command:
             "Add or update a published port",
             "a published port by its target port",
         ),
+        *_pair("secret", SECRET, LIST, "Add or update a secret on a service", "a secret"),
         *_pair("sysctl", LIST, LIST, "Add or update a Sysctl option", "a Sysctl option"),
         *_pair("ulimit", ULIMIT, LIST, "Add or update a ulimit option", "a ulimit option"),
     )
@@ -158,14 +168,10 @@ def _pair(name: str, added: Any, removed: Any, adds: str, removes: str) -> tuple
     help="Update a service",
     unsupported=(
         *UNSUPPORTED_IN_BOTH,
-        "--config-add=value",
-        "--config-rm=value",
         "--generic-resource-add=value",
         "--generic-resource-rm=value",
         "--network-add=value",
         "--network-rm=value",
-        "--secret-add=value",
-        "--secret-rm=value",
     ),
 )
 @_update_only_flags

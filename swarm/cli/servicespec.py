@@ -84,6 +84,8 @@ def _container(flags: Flags, image: str, command: Sequence[str]) -> ContainerSpe
         env=merge_env(flags["env"]),
         groups=flags["group"],
         mounts=flags["mount"],
+        secrets=flags["secret"],
+        configs=flags["config"],
         hosts=flags["host"],
         dns=DnsConfig(
             nameservers=flags["dns"], search=flags["dns_search"], options=flags["dns_option"]

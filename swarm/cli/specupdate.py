@@ -81,6 +81,7 @@ def _update_container(container: ContainerSpec, flags: Flags) -> None:
     apply_scalars(container, flags)
     apply_health(container, flags)
     _update_mounts(container, flags["mount_add"], flags["mount_rm"])
+    _update_files(container, flags)
     _update_list(container.groups, flags["group_add"], flags["group_rm"])
     _update_list(container.hosts, flags["host_add"], flags["host_rm"], _host_name)
     _update_list(container.dns.nameservers, flags["dns_add"], flags["dns_rm"])
@@ -171,6 +172,16 @@ def _update_mounts(
     kept.sort(key=lambda mount: (mount.source, mount.target))
     del container.mounts[:]
     container.mounts.extend(kept)
+
+
+def _update_files(container: ContainerSpec, flags: Flags) -> None:
+    """Removed by name; what is added under a target that is taken is the managers' to refuse."""
+    secrets = [s for s in container.secrets if s.secret_name not in flags["secret_rm"]]
+    configs = [c for c in container.configs if c.config_name not in flags["config_rm"]]
+    del container.secrets[:]
+    del container.configs[:]
+    container.secrets.extend((*secrets, *flags["secret_add"]))
+    container.configs.extend((*configs, *flags["config_add"]))
 
 
 def _updated_ports(

@@ -10,6 +10,12 @@ from swarm.api.v1.service_pb2 import (
     Mount,
     Ulimit,
 )
+from swarm.dockerapi.file import (
+    config_reference_from_json,
+    config_reference_to_json,
+    secret_reference_from_json,
+    secret_reference_to_json,
+)
 from swarm.dockerapi.json_values import (
     ApiError,
     Json,
@@ -25,7 +31,7 @@ from swarm.dockerapi.json_values import (
 )
 from swarm.dockerapi.words import MOUNT_TYPE
 
-_UNSUPPORTED = ("Secrets", "Configs", "Privileges")
+_UNSUPPORTED = ("Privileges",)
 
 
 def container_to_json(spec: ContainerSpec) -> Json:
@@ -50,6 +56,8 @@ def container_to_json(spec: ContainerSpec) -> Json:
         "Healthcheck": health,
         "Hosts": list(spec.hosts),
         "DNSConfig": _dns_to_json(spec.dns) if spec.HasField("dns") else None,
+        "Secrets": [secret_reference_to_json(secret) for secret in spec.secrets],
+        "Configs": [config_reference_to_json(config) for config in spec.configs],
         "Isolation": "default",
         "Sysctls": dict(spec.sysctls) or None,
         "CapabilityAdd": list(spec.capability_add),
@@ -94,6 +102,8 @@ def container_from_json(source: Json) -> ContainerSpec:
         read_only=get_bool(source, "ReadOnly"),
         mounts=[mount_from_json(mount) for mount in get_objects(source, "Mounts")],
         hosts=get_texts(source, "Hosts"),
+        secrets=[secret_reference_from_json(s) for s in get_objects(source, "Secrets")],
+        configs=[config_reference_from_json(c) for c in get_objects(source, "Configs")],
         sysctls=get_map(source, "Sysctls"),
         capability_add=get_texts(source, "CapabilityAdd"),
         capability_drop=get_texts(source, "CapabilityDrop"),

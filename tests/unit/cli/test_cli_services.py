@@ -13,6 +13,10 @@ from swarm.api.v1.types_pb2 import Annotations
 BAD_REPLICAS = (
     'invalid argument "-1" for "--replicas" flag: strconv.ParseUint: parsing "-1": invalid syntax'
 )
+BAD_SECRET = (
+    'invalid argument "mode=9,source=x" for "--secret" flag: '
+    "invalid mode specified: 9 is no octal number such as 0444"
+)
 BAD_MOUNT = (
     'invalid argument "foo" for "--mount" flag: invalid field \'foo\' must be a key=value pair'
 )
@@ -74,7 +78,7 @@ def test_a_file_that_is_not_there(manager, cluster, swarmctl) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--secret", "x"), "--secret is not supported yet"),
+        (("--secret", "mode=9,source=x"), BAD_SECRET),
         (("--network=n",), "--network is not supported yet"),
         (("--isolation", "x"), "--isolation is not supported yet"),
         (

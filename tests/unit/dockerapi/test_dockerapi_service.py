@@ -95,7 +95,10 @@ def test_status_comes_only_with_a_list_that_asks() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"TaskTemplate": {"ContainerSpec": {"Secrets": [{}]}}}, "Secrets is not supported yet"),
+        (
+            {"TaskTemplate": {"ContainerSpec": {"Privileges": {"x": 1}}}},
+            "Privileges is not supported yet",
+        ),
         ({"TaskTemplate": {"Networks": [{"Target": "n"}]}}, "Networks is not supported yet"),
         ({"Mode": {"Replicated": {}, "Global": {}}}, "Mode must be one of Replicated, Global"),
         ({"Name": 3}, "Name must be a string"),
