@@ -9,6 +9,8 @@ from swarm.api.v1.dispatcher_pb2 import AgentMessage, ManagerMessage
 from swarm.api.v1.node_pb2 import NodeDescription
 from swarm.api.v1.task_pb2 import PortEndpoint
 from swarm.simulation.containers import Containers
+from swarm.simulation.files import check_row
+from swarm.simulation.invariants.files import check_held
 from swarm.simulation.violation import Violation
 from swarm.worker.core import effects as do
 from swarm.worker.core import events as happened
@@ -200,6 +202,7 @@ class AgentHost:
             raise
         except Exception as error:
             raise Violation("core does not fail", f"agent {self.name}: {error!r}") from error
+        check_held(self.name, core)
         for effect in effects:
             self.cluster.note(self.name, "  agent <", effect)
             self._perform(effect)
@@ -299,6 +302,7 @@ class AgentHost:
             if epoch != self.epoch:
                 return
             for kind, key, value in save.puts:
+                check_row(self.name, kind, value)
                 self.rows[kind, key] = value
             for place in save.deletes:
                 self.rows.pop(place, None)

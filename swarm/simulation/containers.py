@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from swarm.simulation.files import check_laid
 from swarm.simulation.loop import Loop
 from swarm.simulation.violation import Violation
 from swarm.worker.core import events as happened
@@ -89,6 +90,7 @@ class Containers:
     # What the agent asks; each returns how long it takes, and what to tell it then
 
     def prepare(self, run: TaskRun) -> tuple[float, happened.Event]:
+        check_laid(run.task_id, run.files)
         delay = self.behaviour.slow * self.rng.uniform(0.01, 0.3)
         if self.rng.random() < self.behaviour.prepare_fails:
             refused = self.rng.random() < 0.3

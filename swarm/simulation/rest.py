@@ -12,6 +12,7 @@ from swarm.manager.core.modes import is_job
 from swarm.manager.core.orchestrator.update_status import is_paused
 from swarm.manager.core.store import Store, ended
 from swarm.manager.core.store.objects import wanted
+from swarm.simulation.invariants import files
 from swarm.simulation.jobs import job_problem
 from swarm.simulation.updates import end_problem
 from swarm.simulation.words import short, state
@@ -114,4 +115,6 @@ def _machines(cluster: Cluster, store: Store) -> str | None:
         surplus += [t for t in machine.containers.by_task if t not in assigned]
         if surplus:
             return f"{name} holds {short(surplus[0])}, which is not assigned"
+        if problem := files.surplus(name, machine.agent.core, store):
+            return problem
     return None

@@ -20,6 +20,7 @@ from swarm.manager.core.modes import is_job
 from swarm.manager.core.store import View
 from swarm.manager.core.validate import node, service
 from swarm.simulation import api
+from swarm.simulation.files import ClientFiles
 from swarm.simulation.invariants.history import WRITER, Wish, writer_of
 from swarm.simulation.jobs import change_job, draw_job
 from swarm.simulation.scenario import CPU, GIB
@@ -46,6 +47,7 @@ class Client:
         self._cluster = cluster
         self._rng: random.Random = cluster.streams.of(f"client/{number}")
         self._requests = 0
+        self._files = ClientFiles(self._rng, self.name)
         # The operator, number 0, has to see things through.
         self._patience_s = self._rng.choice(_PATIENCE_S) if number else max(_PATIENCE_S)
         self._busy = False
@@ -73,6 +75,10 @@ class Client:
             return
         if draw < 0.25:
             return  # the read was it
+        if draw < 0.33:
+            what, build, removes = self._files.change()
+            yield from self._write(what, build, removes=removes)
+            return
         if draw < 0.5 or not services:
             if len(services) < _SERVICES_MAX:
                 yield from self._create()
@@ -134,6 +140,7 @@ class Client:
             spec.replicated.replicas = rng.randint(0, _REPLICAS_MAX)
         elif draw < 0.9:
             spec.task.container.image = draw_image(rng)
+            self._files.draw(spec)
             draw_updates(rng, spec)
         elif draw < 0.95:
             pass  # nothing new: an update that was paused goes on
@@ -287,6 +294,7 @@ class Client:
             spec.endpoint.ports.append(PortConfig(target_port=80))
         if rng.random() < 0.3:
             task.container.health_check.test.extend(("CMD", "true"))
+        self._files.draw(spec)
         if rng.random() < 0.2:
             draw_job(rng, spec)
         else:

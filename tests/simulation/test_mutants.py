@@ -102,6 +102,8 @@ SEARCHES = {
     ),
     "rollback-of-a-rollback": Search(FAULTS, 60, ("a rollback is never rolled back",)),
     "completion-counted-twice": Search(FAULTS, 60, ("a job's completions are counted once",)),
+    "secret-kept": Search(FAULTS, 20, ("a node holds what its tasks need",)),
+    "secret-in-use-goes": Search(FAULTS, 40, ("what is removed is not in use",)),
 }
 
 

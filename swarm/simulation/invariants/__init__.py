@@ -10,6 +10,7 @@ from swarm.manager.core import effects as fx
 from swarm.manager.core.consensus import AppliedEntry
 from swarm.manager.core.recovery import NewCluster
 from swarm.manager.core.store import Store
+from swarm.simulation.invariants.files import FileInvariants
 from swarm.simulation.invariants.history import History
 from swarm.simulation.invariants.jobs import JobInvariants
 from swarm.simulation.invariants.log import CommittedLog, TookEffect
@@ -30,6 +31,7 @@ class Invariants:
         self.log = CommittedLog()
         self.raft = RaftInvariants(self.log)
         self.tasks = TaskInvariants()
+        self.files = FileInvariants()
         self.updates = UpdateInvariants()
         self.jobs = JobInvariants()
         self.history = History(cluster.loop)
@@ -70,6 +72,7 @@ class Invariants:
         if effects is not None:
             self.history.took_effect(effects)
             self.tasks.applied(entry.changes)
+            self.files.applied(entry.changes)
             self.updates.applied(entry.changes)
             self.jobs.applied(entry.changes)
             self.history.applied(entry.changes)

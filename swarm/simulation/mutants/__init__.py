@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
-from swarm.simulation.mutants import consensus, disk, recovery, store, updates
+from swarm.simulation.mutants import consensus, disk, files, recovery, store, updates
 from swarm.simulation.mutants.patches import Maker
 
 
@@ -35,5 +35,12 @@ class Mutants:
 
 
 MUTANTS = Mutants(
-    {**consensus.MAKERS, **store.MAKERS, **disk.MAKERS, **recovery.MAKERS, **updates.MAKERS}
+    {
+        **consensus.MAKERS,
+        **store.MAKERS,
+        **disk.MAKERS,
+        **recovery.MAKERS,
+        **updates.MAKERS,
+        **files.MAKERS,
+    }
 )
