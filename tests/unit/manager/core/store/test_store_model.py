@@ -11,14 +11,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from swarm.api.v1.cluster_pb2 import Cluster
 from swarm.api.v1.node_pb2 import Node
 from swarm.api.v1.raft_pb2 import ConfState
-from swarm.api.v1.service_pb2 import Service, ServiceRevision
+from swarm.api.v1.secret_pb2 import Secret
+from swarm.api.v1.service_pb2 import (
+    UPDATE_STATE_PAUSED,
+    UPDATE_STATE_ROLLBACK_STARTED,
+    UPDATE_STATE_UPDATING,
+    Service,
+    ServiceRevision,
+)
 from swarm.api.v1.store_pb2 import (
     TABLE_CLUSTER,
     TABLE_NODE,
+    TABLE_SECRET,
     TABLE_SERVICE,
     TABLE_SERVICE_REVISION,
     TABLE_TASK,
     VERDICT_EXISTS,
+    VERDICT_IN_USE,
     VERDICT_NAME_TAKEN,
     VERDICT_NOT_FOUND,
     VERDICT_OK,
@@ -33,7 +42,7 @@ from swarm.api.v1.store_pb2 import (
 )
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task, TaskStatus
 from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, PUBLISH_MODE_INGRESS, PortConfig
-from swarm.manager.core.store import Store, prunable_revisions, slot_key, table_of, wrap
+from swarm.manager.core.store import Store, prunable_revisions, slot_key, table_of, wanted, wrap
 
 STATES = (0, 64, 192, 320, 512, 576, 640, 704, 832)
 DESIRED = (384, 512, 640, 800)
@@ -41,7 +50,7 @@ DESIRED = (384, 512, 640, 800)
 
 def some_object(rng: Random) -> Any:
     n = rng.randrange(4)
-    match rng.choice("cttttnssrr"):
+    match rng.choice("cttttnssrrkk"):
         case "c":
             cluster = Cluster(id="c", incarnation=n)
             cluster.spec.task_history_limit = rng.randint(-1, 3)
@@ -66,13 +75,22 @@ def some_object(rng: Random) -> Any:
             numbers = rng.sample(range(80, 84), rng.randrange(3))
             ports = [PortConfig(published_port=p, publish_mode=rng.randrange(2)) for p in numbers]
             name = f"name{rng.choice((n, n, rng.randrange(4)))}"
-            return Service(
+            service = Service(
                 id=f"s{n}", name=name, revision=rng.randint(1, 2), task_revision=1, ports=ports
             )
+            service.previous_revision = rng.randint(0, 2)
+            service.update.state = rng.choice((0, 0, 0, 1, 2, 3, 4))
+            return service
+        case "k":
+            secret = Secret(id=f"k{n}")
+            secret.spec.annotations.name = f"key{rng.choice((n, n, rng.randrange(4)))}"
+            return secret
         case _:
             number = rng.choice((1, 2, rng.randint(1, 25)))
             row = ServiceRevision(id=f"s{n}.{number}", service_id=f"s{n}", revision=number)
             row.spec.replicated.replicas = rng.randrange(3)
+            for secret in rng.sample(range(4), rng.randrange(3)):
+                row.spec.task.container.secrets.add(secret_id=f"k{secret}")
             return row
 
 
@@ -80,7 +98,14 @@ class Model:
     def __init__(self) -> None:
         self.rows: dict[int, dict[str, Any]] = {
             t: {}
-            for t in (TABLE_CLUSTER, TABLE_NODE, TABLE_SERVICE, TABLE_SERVICE_REVISION, TABLE_TASK)
+            for t in (
+                TABLE_CLUSTER,
+                TABLE_NODE,
+                TABLE_SERVICE,
+                TABLE_SERVICE_REVISION,
+                TABLE_TASK,
+                TABLE_SECRET,
+            )
         }
         self.revision = 0
         self.verdicts: dict[str, tuple[int, int]] = {}
@@ -121,6 +146,8 @@ class Model:
                     return VERDICT_NOT_FOUND, False
                 if change.expected_version not in (0, row.meta.version):
                     return VERDICT_VERSION, False
+                if isinstance(row, Secret) and self.users(row.id):
+                    return VERDICT_IN_USE, False
                 del self.rows[change.delete.table][change.delete.id]
                 return VERDICT_OK, True
             case "task_status":
@@ -160,10 +187,35 @@ class Model:
             for other in self.rows[TABLE_SERVICE].values():
                 if other.id != obj.id and port_clash(other, obj):
                     return VERDICT_PORT_TAKEN, False
+        if isinstance(obj, Secret):
+            for other in self.rows[TABLE_SECRET].values():
+                if other.id != obj.id and name_of(other) == name_of(obj):
+                    return VERDICT_NAME_TAKEN, False
         obj.meta.version = self.revision + 1
         obj.meta.created_at_ns, obj.meta.updated_at_ns = created, updated
         self.rows[table_of(obj)][obj.id] = obj
         return VERDICT_OK, True
+
+    def users(self, secret_id: str) -> list[str]:
+        """The services that a secret can't be taken from."""
+        found: set[str] = set()
+        for service in self.rows[TABLE_SERVICE].values():
+            used = {service.revision}
+            if service.update.state in (UPDATE_STATE_UPDATING, UPDATE_STATE_PAUSED):
+                used.add(service.previous_revision)
+            for task in self.rows[TABLE_TASK].values():
+                if task.service_id == service.id and wanted(task):
+                    used.add(task.revision)
+            for number in used:
+                row = self.rows[TABLE_SERVICE_REVISION].get(f"{service.id}.{number}")
+                secrets = row.spec.task.container.secrets if row is not None else ()
+                if secret_id in [secret.secret_id for secret in secrets]:
+                    found.add(service.name)
+        return sorted(found)
+
+
+def name_of(secret: Secret) -> str:
+    return secret.spec.annotations.name
 
 
 def inner(wrapped: Any) -> Any:
@@ -251,12 +303,16 @@ class StoreMachine(RuleBasedStateMachine):
         assert by_id(store.nodes()) == rows[TABLE_NODE]
         assert by_id(store.services()) == rows[TABLE_SERVICE]
         assert by_id(store.tasks()) == rows[TABLE_TASK]
+        assert by_id(store.secrets()) == rows[TABLE_SECRET]
         assert store.cluster() == rows[TABLE_CLUSTER].get("c")
         store.check()
 
     @invariant()
     def same_indexes(self) -> None:
         check_indexes(self.store)
+        for n in range(4):
+            key = f"k{n}"
+            assert self.store.services_using(TABLE_SECRET, key) == self.model.users(key)
 
 
 def by_id(rows: Any) -> dict[str, Any]:
@@ -286,6 +342,8 @@ def check_indexes(view: Any) -> None:
         for revision in (1, 2):
             uses = [t for t in mine if t.revision == revision]
             assert view.revision_uses(service, revision) == len(uses)
+        secrets = [s for s in view.secrets() if name_of(s) == f"key{n}"]
+        assert view.secret_by_name(f"key{n}") == (secrets[0] if secrets else None)
         named = [s for s in services.values() if s.name == f"name{n}"]
         assert view.service_by_name(f"name{n}") == (named[0] if named else None)
         holders = [s.id for s in services.values() if 80 + n in published(s)]
@@ -341,12 +399,15 @@ def is_unsettled(
     if service is None:
         return any(t.desired_state < 800 for t in mine)
     spec = view.spec(service_id, service.revision)
-    if spec is None:
+    if spec is None or service.update.state in (
+        UPDATE_STATE_UPDATING,
+        UPDATE_STATE_ROLLBACK_STARTED,
+    ):
         return True
-    wanted = [t for t in mine if t.desired_state <= 512]
-    slots = {slot_key(t) for t in wanted}
-    same = all(t.revision == service.task_revision for t in wanted)
-    return not (len(wanted) == len(slots) == spec.replicated.replicas and same)
+    live = [t for t in mine if wanted(t)]
+    slots = {slot_key(t) for t in live}
+    same = all(t.revision == service.task_revision for t in live)
+    return not (len(live) == len(slots) == spec.replicated.replicas and same)
 
 
 StoreMachine.TestCase.settings = settings(
