@@ -96,10 +96,13 @@ def test_what_it_does_not_know_is_refused_in_one_line(arguments: tuple[str, str]
 
 
 def test_every_seed_that_fails_is_named_with_how_to_replay_it() -> None:
-    failed = run("--mutant", "stale-reads", "--seeds", "1", "--first", "0")
+    failed = run("--mutant", "stale-reads", "--seeds", "8", "--first", "0")
     assert failed.returncode == 1
-    assert "seed 0 mutant stale-reads violates: operations are linearizable" in failed.stdout
-    assert json.loads(failed.stdout.splitlines()[-1])["failed_seeds"] == [0]
+    seeds = json.loads(failed.stdout.splitlines()[-1])["failed_seeds"]
+    assert seeds
+    for seed in seeds:
+        assert f"seed {seed} mutant stale-reads violates: operations are linear" in failed.stdout
+        assert f"make sim-replay SEED={seed}" in failed.stdout
 
 
 def die(seed: int, mutant: str, faults: tuple[str, ...]) -> NoReturn:
