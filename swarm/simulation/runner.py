@@ -109,7 +109,8 @@ def _report(result: Result, mutant: str, *, with_trace: bool) -> None:
     if not mutant:
         for line in result.trace if with_trace else ():
             print(f"  {line}")
-        print(f"  replay it: make sim-replay SEED={result.seed}")
+    switch = f" MUTANT={mutant}" if mutant else ""
+    print(f"  replay it: make sim-replay SEED={result.seed}{switch}")
     sys.stdout.flush()
 
 

@@ -102,7 +102,7 @@ def test_every_seed_that_fails_is_named_with_how_to_replay_it() -> None:
     assert seeds
     for seed in seeds:
         assert f"seed {seed} mutant stale-reads violates: operations are linear" in failed.stdout
-        assert f"make sim-replay SEED={seed}" in failed.stdout
+        assert f"make sim-replay SEED={seed} MUTANT=stale-reads" in failed.stdout
 
 
 def die(seed: int, mutant: str, faults: tuple[str, ...]) -> NoReturn:
