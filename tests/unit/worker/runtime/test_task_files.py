@@ -10,6 +10,7 @@ import pytest
 from swarm.worker.runtime.port import RuntimeRefused, TaskFile
 from swarm.worker.runtime.task_files import TaskFiles
 
+_NOBODY = 65534
 FILES = (TaskFile("/run/secrets/a", b"one", mode=0o400), TaskFile("/b", b"x" * 1_000_000))
 
 
@@ -50,10 +51,15 @@ def test_a_directory_that_was_there_before_is_not_trusted(files: TaskFiles, tmp_
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may give files away")
 def test_without_root_a_file_is_nobody_elses(files: TaskFiles) -> None:
-    with pytest.raises(RuntimeRefused, match="swarmd runs without root"):
-        files.lay("t1", (TaskFile("/run/secrets/a", b"", uid=os.geteuid() + 1),))
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(_NOBODY)
+    try:
+        with pytest.raises(RuntimeRefused, match="swarmd runs without root"):
+            files.lay("t1", (TaskFile("/run/secrets/a", b"", uid=os.geteuid() + 1),))
+    finally:
+        os.seteuid(own)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
