@@ -119,9 +119,16 @@ def replace(
     start_first: bool = False,
 ) -> None:
     """A new task at once, because of the cluster's wish: counts as no restart, and where an update
-    made the old one and does not know yet whether it runs, the new one takes its part."""
+    made the old one and does not know yet whether it runs, the new one takes its part.
+
+    Not where one of the service's revision is there beside the old one: an update was taken back,
+    and it stands in for it.
+    """
     carried: list[int] = []
     if old is not None:
+        if any(_is_of(service, t) and not ended(t) and t.id != old.id for t in tasks_of(work, key)):
+            stop(work, old)
+            return
         if old.revision == service.task_revision:
             carried = list(old.restarts_at_ns)
             by_update = by_update or (old.by_update and old.status.state < TASK_STATE_RUNNING)

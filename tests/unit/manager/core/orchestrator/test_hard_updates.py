@@ -1,5 +1,6 @@
 """What the simulator found: updates that overtake each other, clocks that differ, refusals."""
 
+from swarm.api.v1.node_pb2 import NODE_AVAILABILITY_DRAIN, Node
 from swarm.api.v1.service_pb2 import RestartPolicy, Service, UpdateConfig
 from swarm.api.v1.task_pb2 import (
     TASK_STATE_FAILED,
@@ -105,3 +106,26 @@ def test_a_slots_removal_outlives_two_refusals(cluster):
     cluster.deliver()
     cluster.obey()
     assert len(cluster.running("web")) == 1
+
+
+def test_a_node_that_goes_while_an_update_is_taken_back_makes_no_second_task(cluster):
+    start(cluster)
+    (old,) = cluster.running("web")
+    update(cluster, "nginx:2")
+    (new,) = [task for task in cluster.live("web") if task.revision == 2]
+    assert new.node_id != old.node_id
+    service = Service()
+    service.CopyFrom(cluster.store.service("web"))
+    service.revision = service.task_revision = 1
+
+    def both(draft):
+        draft.replace(service)
+        node = Node()
+        node.CopyFrom(draft.node(new.node_id))
+        node.spec.availability = NODE_AVAILABILITY_DRAIN
+        draft.replace(node)
+
+    cluster.propose(both)
+    assert [task.id for task in cluster.live("web")] == [old.id]
+    cluster.obey()
+    assert [task.id for task in cluster.live("web")] == [old.id]
