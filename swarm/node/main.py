@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import uvloop
 
 from swarm.node import config as settings
 from swarm.node.config import ConfigError, NodeConfig
@@ -63,7 +62,7 @@ def command(**flags: Any) -> None:
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     prefer_this_process()
     with lock:
-        sys.exit(uvloop.run(_run(config)))
+        sys.exit(asyncio.run(_run(config)))
 
 
 async def _run(config: NodeConfig) -> int:
