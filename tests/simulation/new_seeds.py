@@ -1,8 +1,8 @@
-"""Which seeds nobody has run yet: others for each commit, and for each day."""
+"""Which seeds nobody has run yet: others for every change of the tree, the same when it is tried
+again."""
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import os
 import subprocess
@@ -13,14 +13,13 @@ CHUNK = 20
 
 
 def first_new_seed() -> int:
-    """SIM_SEED_START, where a run is to be repeated; else from the commit and the day."""
+    """SIM_SEED_START, where it is given; else from the tree that is checked out."""
     given = os.environ.get("SIM_SEED_START")
     if given:
         return int(given)
     folder = Path(__file__).parent
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
+    tree = subprocess.run(
+        ["git", "rev-parse", "HEAD^{tree}"], cwd=folder, capture_output=True, text=True, check=False
     ).stdout.strip()
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()
-    digest = hashlib.sha256(f"{commit} {day}".encode()).digest()
+    digest = hashlib.sha256(tree.encode()).digest()
     return 1_000_000 + int.from_bytes(digest[:4], "big")

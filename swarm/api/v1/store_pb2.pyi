@@ -72,6 +72,7 @@ class _VerdictCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VerdictCo
     VERDICT_STALE_TERM: _VerdictCode.ValueType  # 6
     VERDICT_IN_USE: _VerdictCode.ValueType  # 20
     """A secret or a config that services use can't go."""
+    VERDICT_PRECONDITION: _VerdictCode.ValueType  # 21
 
 class VerdictCode(_VerdictCode, metaclass=_VerdictCodeEnumTypeWrapper): ...
 
@@ -84,6 +85,7 @@ VERDICT_PORT_TAKEN: VerdictCode.ValueType  # 5
 VERDICT_STALE_TERM: VerdictCode.ValueType  # 6
 VERDICT_IN_USE: VerdictCode.ValueType  # 20
 """A secret or a config that services use can't go."""
+VERDICT_PRECONDITION: VerdictCode.ValueType  # 21
 Global___VerdictCode: _TypeAlias = VerdictCode  # noqa: Y015
 
 @_typing.final
@@ -263,6 +265,7 @@ class Transaction(_message.Message):
     WHO_FIELD_NUMBER: _builtins.int
     GUARDS_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Made by the client. A repeated id gets the first verdict. Empty: not remembered."""
     who: _builtins.str
@@ -270,6 +273,12 @@ class Transaction(_message.Message):
     def guards(self) -> _containers.RepeatedCompositeFieldContainer[Global___Guard]: ...
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]: ...
+    @_builtins.property
+    def refusal(self) -> Global___Verdict:
+        """Where set, there is nothing to perform: the request was refused, and this becomes the
+        verdict of its id unless it has one already.
+        """
+
     def __init__(
         self,
         *,
@@ -277,10 +286,11 @@ class Transaction(_message.Message):
         who: _builtins.str = ...,
         guards: _abc.Iterable[Global___Guard] | None = ...,
         changes: _abc.Iterable[Global___Change] | None = ...,
+        refusal: Global___Verdict | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "guards", b"guards", "request_id", b"request_id", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "guards", b"guards", "refusal", b"refusal", "request_id", b"request_id", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -325,21 +335,25 @@ class Verdict(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     code: Global___VerdictCode.ValueType
     message: _builtins.str
     """For PORT_TAKEN, NAME_TAKEN and IN_USE: the holder and the key, in words."""
     revision: _builtins.int
     """The store's revision after it."""
+    refused: _builtins.bool
+    """Refused before anything was proposed; no later attempt of the request is made."""
     def __init__(
         self,
         *,
         code: Global___VerdictCode.ValueType = ...,
         message: _builtins.str = ...,
         revision: _builtins.int = ...,
+        refused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "refused", b"refused", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from swarm.api.v1.store_pb2 import VERDICT_OK, Transaction, Verdict
 from swarm.manager.core.store import Store, check_size
 from swarm.manager.core.store.ids import id_from_number
-from swarm.manager.core.validate import InvalidRequest, refusal
+from swarm.manager.core.validate import ErrorCode, InvalidRequest, refusal, verdict_of
 
 _ATTEMPTS = 5
 # Of one call to the leader; another manager may lead by then.
@@ -51,6 +51,10 @@ def commit(
     Yields what to propose, is sent the verdict on it, and returns that of the attempt that took
     effect. `store` gives the store of the moment: a snapshot may replace it. Without a request
     id nothing is remembered.
+
+    The same request may be on its way a second time, because its sender had no answer. So a
+    refusal that follows from what is stored is proposed as well: the log decides whether it or
+    the effect came first, and no copy that arrives late undoes what a client was told.
     """
     verdict = Verdict()
     for attempt_id in _attempts(request_id):
@@ -58,6 +62,8 @@ def commit(
         verdict = known or (yield _transaction(attempt_id, build))
         if verdict.code == VERDICT_OK:
             return verdict
+        if verdict.refused:
+            break
     raise refusal(verdict)
 
 
@@ -74,10 +80,16 @@ def _attempts(request_id: str) -> list[str]:
 
 
 def _transaction(attempt_id: str, build: Callable[[], Transaction]) -> Transaction:
-    transaction = build()
-    too_large = check_size(transaction)
-    if too_large:
-        raise InvalidRequest(too_large)
+    """Raises InvalidRequest for what is wrong whenever it is asked, and without an id."""
+    try:
+        transaction = build()
+        too_large = check_size(transaction)
+        if too_large:
+            raise InvalidRequest(too_large)
+    except InvalidRequest as invalid:
+        if not attempt_id or invalid.code is ErrorCode.INVALID:
+            raise
+        transaction = Transaction(refusal=verdict_of(invalid))
     transaction.request_id = attempt_id
     return transaction
 

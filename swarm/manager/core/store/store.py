@@ -171,6 +171,11 @@ class Store(Tables):
         request_id = transaction.request_id
         if request_id and (first := self._memory.get(request_id)) is not None:
             return first
+        if transaction.HasField("refusal"):
+            refusal = Verdict(revision=self._revision)
+            refusal.MergeFrom(transaction.refusal)
+            self._memory.remember(request_id, refusal, at_ns)
+            return refusal
         done: list[StoreChange] = []
         try:
             self._perform(transaction, at_ns, done)

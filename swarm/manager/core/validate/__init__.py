@@ -3,6 +3,6 @@
 `service`, `node`, `cluster` build transactions; `resolve` finds what a reference means.
 """
 
-from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest, refusal
+from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest, refusal, verdict_of
 
-__all__ = ["ErrorCode", "InvalidRequest", "refusal"]
+__all__ = ["ErrorCode", "InvalidRequest", "refusal", "verdict_of"]

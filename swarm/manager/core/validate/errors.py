@@ -8,6 +8,7 @@ from swarm.api.v1.store_pb2 import (
     VERDICT_NAME_TAKEN,
     VERDICT_NOT_FOUND,
     VERDICT_PORT_TAKEN,
+    VERDICT_PRECONDITION,
     VERDICT_STALE_TERM,
     VERDICT_VERSION,
     Verdict,
@@ -44,9 +45,21 @@ _CODES = {
     VERDICT_PORT_TAKEN: ErrorCode.FAILED_PRECONDITION,
     VERDICT_STALE_TERM: ErrorCode.CONFLICT,
     VERDICT_IN_USE: ErrorCode.FAILED_PRECONDITION,
+    VERDICT_PRECONDITION: ErrorCode.FAILED_PRECONDITION,
+}
+_VERDICTS = {
+    ErrorCode.NOT_FOUND: VERDICT_NOT_FOUND,
+    ErrorCode.CONFLICT: VERDICT_VERSION,
+    ErrorCode.ALREADY_EXISTS: VERDICT_EXISTS,
+    ErrorCode.FAILED_PRECONDITION: VERDICT_PRECONDITION,
 }
 
 
 def refusal(verdict: Verdict) -> InvalidRequest:
     """The error for a transaction that apply refused."""
     return InvalidRequest(verdict.message, _CODES.get(verdict.code, ErrorCode.CONFLICT))
+
+
+def verdict_of(invalid: InvalidRequest) -> Verdict:
+    """The verdict that says the same as this error, which is not of ErrorCode.INVALID."""
+    return Verdict(code=_VERDICTS[invalid.code], message=invalid.message, refused=True)

@@ -19,7 +19,7 @@ from swarm.api.v1.task_pb2 import Task
 from swarm.manager.core import requests
 from swarm.manager.core.requests import AskLeader, Here, NobodyLeads, RequestIds, Route
 from swarm.manager.core.store import Store
-from swarm.manager.core.validate import InvalidRequest
+from swarm.manager.core.validate import ErrorCode, InvalidRequest
 
 
 def creation(task_id: str = "task") -> Transaction:
@@ -63,6 +63,41 @@ def test_what_was_done_already_is_answered_and_not_proposed() -> None:
     assert requests.effect_of(store, "r") == verdict
     assert requests.effect_of(store, "other") is None
     assert requests.effect_of(store, "") is None
+
+
+def missing() -> Transaction:
+    raise InvalidRequest("service web not found", ErrorCode.NOT_FOUND)
+
+
+def test_a_refusal_is_decided_by_the_log_and_no_copy_of_the_request_undoes_it() -> None:
+    store = Store()
+    refused = requests.commit("r", lambda: store, missing)
+    late_copy = next(requests.commit("r", lambda: store, creation))
+    verdict = apply(store, next(refused))
+    with pytest.raises(InvalidRequest, match="web not found") as raised:
+        refused.send(verdict)
+    assert raised.value.code is ErrorCode.NOT_FOUND
+    assert apply(store, late_copy) == verdict
+    assert list(store.tasks()) == []
+    with pytest.raises(InvalidRequest, match="web not found"):
+        next(requests.commit("r", lambda: store, creation))
+
+
+def test_what_took_effect_before_its_copy_was_refused_is_the_answer() -> None:
+    store = Store()
+    first = next(requests.commit("r", lambda: store, creation))
+    copy = requests.commit("r", lambda: store, missing)
+    refusal = next(copy)
+    done = apply(store, first)
+    assert end_of(copy, apply(store, refusal)) == done
+
+
+def test_what_is_wrong_in_itself_is_refused_without_the_log() -> None:
+    def build() -> Transaction:
+        raise InvalidRequest("invalid name")
+
+    with pytest.raises(InvalidRequest, match="invalid name"):
+        next(requests.commit("r", Store, build))
 
 
 def test_the_store_of_the_moment_is_asked() -> None:
