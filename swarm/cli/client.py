@@ -297,8 +297,7 @@ class _Rounds:
         self.foreign = self.foreign + 1 if _is_foreign(error) else 0
         others_may = 0 < self.foreign < self.size
         self.refused = error.code() not in _RETRIED and not others_may
-        # The last attempt's time is short: what an earlier one was told says more.
-        if self.failure is None or error.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
+        if self.failure is None or _says(error) >= _says(self.failure):
             self.failure = error
 
     @property
@@ -377,6 +376,14 @@ def _is_unreachable(error: grpc.RpcError) -> bool:
     if error.code() != grpc.StatusCode.UNAVAILABLE:
         return False
     return (error.details() or "").startswith(("failed to connect", "connections to all backends"))
+
+
+def _says(error: grpc.RpcError) -> int:
+    """How much a failure tells: a manager's own words more than a closed door, and that more than
+    silence, which for the last attempt is a short one."""
+    if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return 0
+    return 1 if _is_unreachable(error) else 2
 
 
 def _is_foreign(error: grpc.RpcError) -> bool:

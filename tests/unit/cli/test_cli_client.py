@@ -277,6 +277,18 @@ def test_no_leader_for_good(start) -> None:
     )
 
 
+def test_what_a_manager_said_counts_more_than_that_another_is_gone(start, sockets: Path) -> None:
+    only = start()
+    only.refuse = "The swarm does not have a leader."
+    gone = [f"unix://{sockets}/gone-{number}" for number in (1, 2)]
+    hosts = (gone[0], only.host, gone[1])
+    with (
+        client_of(*hosts, deadline_s=0.4) as client,
+        pytest.raises(CliError, match="The swarm does not have a leader"),
+    ):
+        list_services(client)
+
+
 def test_a_worker_is_passed_over(start, cluster) -> None:
     worker, manager = start(), start()
     worker.foreign = True
