@@ -27,6 +27,7 @@ _LAZY = (
     LazyCommand("task", "swarm.cli.task:task", "Manage Swarm tasks"),
     LazyCommand("secret", "swarm.cli.secret:secret", "Manage Swarm secrets"),
     LazyCommand("config", "swarm.cli.config:config", "Manage Swarm configs"),
+    LazyCommand("history", "swarm.cli.history:history", "Show who changed what, and when"),
     LazyCommand("cert", "swarm.cli.cert:cert", "Manage administrators' certificates"),
     LazyCommand("cluster", "swarm.cli.cluster:cluster", "Back up and restore the swarm's state"),
     LazyCommand("local", "swarm.cli.local:local", "Manage a cluster on this machine"),
@@ -41,7 +42,7 @@ _LAZY = (
 )
 _DOCKER_VERBS = (
     "attach", "build", "builder", "buildx", "checkpoint", "commit", "compose",
-    "container", "context", "cp", "create", "diff", "events", "exec", "export", "history",
+    "container", "context", "cp", "create", "diff", "events", "exec", "export",
     "image", "images", "import", "inspect", "kill", "load", "login", "logout", "logs",
     "manifest", "network", "pause", "plugin", "port", "ps", "pull", "push", "rename",
     "restart", "rm", "rmi", "run", "save", "search", "stack", "start", "stats",

@@ -47,6 +47,13 @@ def _positive_duration(text: str) -> int:
     return duration_ns
 
 
+def _revision(text: str) -> int:
+    number = UINT.convert(text, None, None)
+    if not number:
+        raise ValueError("revisions are counted from 1")
+    return number
+
+
 POSITIVE_DURATION = Value("duration", _positive_duration)
 COMMAND = Value("command", parse_command)
 ENV = Value("list", parse_env)
@@ -61,6 +68,7 @@ ADDRESS = Value("list", parse_address)
 DOMAIN = Value("list", parse_domain)
 CONFIG = Value("config", parse_config)
 SECRET = Value("secret", parse_secret)
+REVISION = Value("uint", _revision)
 CAPABILITY = Value("list", parse_capability)
 
 _DURATION_UNITS = "(ns|us|ms|s|m|h)"

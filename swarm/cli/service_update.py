@@ -25,6 +25,7 @@ from swarm.cli.service_flags import (
     LABEL,
     MOUNT,
     PORT,
+    REVISION,
     SECRET,
     SPREAD,
     ULIMIT,
@@ -47,10 +48,14 @@ _ATTEMPTS = 10
 
 
 def change_service(
-    client: Client, reference: str, change: Callable[[ServiceSpec], ServiceSpec] | None
+    client: Client,
+    reference: str,
+    change: Callable[[ServiceSpec], ServiceSpec] | None,
+    *,
+    back_to: int = 0,
 ) -> pb.UpdateServiceResponse:
     """Read the spec, change it, write it; where somebody else came between, once more. Without a
-    `change` the service goes back to its previous spec.
+    `change` the service goes back to revision `back_to` (0: its previous spec).
 
     Raises CliError; so may `change`.
     """
@@ -65,6 +70,7 @@ def change_service(
             version=found.service.meta.version,
             spec=None if change is None else change(found.spec),
             rollback=change is None,
+            rollback_to=back_to,
         )
         try:
             return client.ask(lambda stubs: stubs.control.UpdateService, request)
@@ -213,8 +219,8 @@ def _check_alone(flags: Mapping[str, Any]) -> None:
         raise CliError("other flags may not be combined with --rollback")
 
 
-def _roll_back(session: Session, service: str, flags: Mapping[str, Any]) -> None:
-    answer = change_service(session.client, service, None)
+def _roll_back(session: Session, service: str, flags: Mapping[str, Any], back_to: int = 0) -> None:
+    answer = change_service(session.client, service, None, back_to=back_to)
     for warning in answer.warnings:
         click.echo(warning, err=True)
     click.echo(service)
@@ -235,11 +241,16 @@ def _roll_back(session: Session, service: str, flags: Mapping[str, Any]) -> None
     usage="[OPTIONS] SERVICE",
     help="Revert changes to a service's configuration",
 )
+@flag(
+    "--to",
+    kind=REVISION,
+    about="Revision to go back to, see 'swarmctl history service' (default the previous one)",
+)
 @waiting_flags
 @click.argument("service")
 @click.pass_obj
-def rollback(session: Session, service: str, **flags: Any) -> None:
-    _roll_back(session, service, flags)
+def rollback(session: Session, service: str, to: int | None, **flags: Any) -> None:
+    _roll_back(session, service, flags, to or 0)
 
 
 @click.command(

@@ -482,10 +482,13 @@ class UpdateNodeRequest(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    CHECK_INDEX_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     node_id: _builtins.str
     version: _builtins.int
     """Version.Index the spec was read at."""
+    check_index: _builtins.int
+    """Refused if the node was changed after this revision of the store."""
     @_builtins.property
     def spec(self) -> _node_pb2.NodeSpec: ...
     def __init__(
@@ -495,12 +498,15 @@ class UpdateNodeRequest(_message.Message):
         node_id: _builtins.str = ...,
         version: _builtins.int = ...,
         spec: _node_pb2.NodeSpec | None = ...,
+        check_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "request_id", b"request_id", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index", "node_id", b"node_id", "request_id", b"request_id", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__check_index: _TypeAlias = _typing.Literal["check_index"]  # noqa: Y015
+    _WhichOneofArgType__check_index: _TypeAlias = _typing.Literal["_check_index", b"_check_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__check_index) -> _WhichOneofReturnType__check_index | None: ...
 
 Global___UpdateNodeRequest: _TypeAlias = UpdateNodeRequest  # noqa: Y015
 
@@ -698,12 +704,18 @@ class UpdateServiceRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
+    ROLLBACK_TO_FIELD_NUMBER: _builtins.int
+    CHECK_INDEX_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     service_id: _builtins.str
     version: _builtins.int
     """Version.Index the spec was read at: refused if somebody changed it meanwhile."""
     rollback: _builtins.bool
-    """Go back to the previous spec, whatever `spec` is."""
+    """Go back to an earlier spec, whatever `spec` is."""
+    rollback_to: _builtins.int
+    """Which; 0: the previous one."""
+    check_index: _builtins.int
+    """Refused if the spec was changed after this revision of the store."""
     @_builtins.property
     def spec(self) -> _service_pb2.ServiceSpec: ...
     def __init__(
@@ -714,12 +726,16 @@ class UpdateServiceRequest(_message.Message):
         version: _builtins.int = ...,
         spec: _service_pb2.ServiceSpec | None = ...,
         rollback: _builtins.bool = ...,
+        rollback_to: _builtins.int = ...,
+        check_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "rollback", b"rollback", "service_id", b"service_id", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index", "request_id", b"request_id", "rollback", b"rollback", "rollback_to", b"rollback_to", "service_id", b"service_id", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__check_index: _TypeAlias = _typing.Literal["check_index"]  # noqa: Y015
+    _WhichOneofArgType__check_index: _TypeAlias = _typing.Literal["_check_index", b"_check_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__check_index) -> _WhichOneofReturnType__check_index | None: ...
 
 Global___UpdateServiceRequest: _TypeAlias = UpdateServiceRequest  # noqa: Y015
 
@@ -746,6 +762,51 @@ class UpdateServiceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateServiceResponse: _TypeAlias = UpdateServiceResponse  # noqa: Y015
+
+@_typing.final
+class ServiceHistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    reference: _builtins.str
+    def __init__(
+        self,
+        *,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceHistoryRequest: _TypeAlias = ServiceHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ServiceHistoryResponse(_message.Message):
+    """The specs that are kept (the last 20, and those in use), oldest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def service(self) -> _service_pb2.Service: ...
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[_service_pb2.ServiceRevision]: ...
+    def __init__(
+        self,
+        *,
+        service: _service_pb2.Service | None = ...,
+        revisions: _abc.Iterable[_service_pb2.ServiceRevision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revisions", b"revisions", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceHistoryResponse: _TypeAlias = ServiceHistoryResponse  # noqa: Y015
 
 @_typing.final
 class RemoveServiceRequest(_message.Message):

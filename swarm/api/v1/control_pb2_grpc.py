@@ -99,6 +99,11 @@ class ControlStub:
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveServiceRequest.SerializeToString,
                 response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveServiceResponse.FromString,
                 _registered_method=True)
+        self.ServiceHistory = channel.unary_unary(
+                '/swarm.api.v1.Control/ServiceHistory',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryResponse.FromString,
+                _registered_method=True)
         self.CreateSecret = channel.unary_unary(
                 '/swarm.api.v1.Control/CreateSecret',
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.CreateSecretRequest.SerializeToString,
@@ -252,6 +257,12 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveService(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ServiceHistory(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -415,6 +426,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.RemoveService,
                     request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveServiceRequest.FromString,
                     response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveServiceResponse.SerializeToString,
+            ),
+            'ServiceHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ServiceHistory,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryResponse.SerializeToString,
             ),
             'CreateSecret': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSecret,
@@ -843,6 +859,33 @@ class Control:
             '/swarm.api.v1.Control/RemoveService',
             swarm_dot_api_dot_v1_dot_control__pb2.RemoveServiceRequest.SerializeToString,
             swarm_dot_api_dot_v1_dot_control__pb2.RemoveServiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ServiceHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/ServiceHistory',
+            swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,7 @@ CONTROL_METHODS: Final = (
     "ListServices",
     "UpdateService",
     "RemoveService",
+    "ServiceHistory",
     "CreateSecret",
     "GetSecret",
     "ListSecrets",

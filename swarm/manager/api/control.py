@@ -36,6 +36,7 @@ class ControlApi:
         self.ListServices = services.ListServices
         self.UpdateService = services.UpdateService
         self.RemoveService = services.RemoveService
+        self.ServiceHistory = services.ServiceHistory
 
         secrets = SecretMethods(manager, forwarding)
         self.CreateSecret = secrets.CreateSecret

@@ -7,7 +7,7 @@ from swarm.api.v1.control_pb2_grpc import ControlStub
 from swarm.api.v1.node_pb2 import Node
 from swarm.api.v1.store_pb2 import Transaction
 from swarm.manager.api.interceptor import Context
-from swarm.manager.api.requests import READ_TIMEOUT_S, ControlRequests
+from swarm.manager.api.requests import READ_TIMEOUT_S, ControlRequests, index_of
 from swarm.manager.api.views import node_view
 from swarm.manager.core.validate import node, resolve
 
@@ -62,6 +62,7 @@ class NodeMethods(ControlRequests):
                 reachable,
                 time.time_ns(),
                 who,
+                index_of(request),
             )
 
         await self.commit(request.request_id, build)

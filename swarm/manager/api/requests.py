@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import cast
 
+from swarm.api.v1.control_pb2 import UpdateNodeRequest, UpdateServiceRequest
 from swarm.api.v1.store_pb2 import Transaction, Verdict
 from swarm.manager.api.forwarding import Forwarding
 from swarm.manager.api.interceptor import Context
@@ -41,3 +42,8 @@ class ControlRequests:
     def is_done(self, request_id: str) -> bool:
         """Did an earlier asking of this request take effect?"""
         return requests.effect_of(self.manager.store, request_id) is not None
+
+
+def index_of(request: UpdateServiceRequest | UpdateNodeRequest) -> int | None:
+    """The store's revision after which nobody may have changed it; None: any."""
+    return request.check_index if request.HasField("check_index") else None

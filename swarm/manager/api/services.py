@@ -6,7 +6,7 @@ from swarm.api.v1 import control_pb2 as pb
 from swarm.api.v1.control_pb2_grpc import ControlStub
 from swarm.api.v1.store_pb2 import Transaction
 from swarm.manager.api.interceptor import Context
-from swarm.manager.api.requests import ControlRequests
+from swarm.manager.api.requests import ControlRequests, index_of
 from swarm.manager.api.views import service_view
 from swarm.manager.core.requests import RequestIds
 from swarm.manager.core.validate import resolve, service
@@ -48,6 +48,16 @@ class ServiceMethods(ControlRequests):
             context, request, self._remove, lambda channel: ControlStub(channel).RemoveService
         )
 
+    async def ServiceHistory(
+        self, request: pb.ServiceHistoryRequest, context: Context
+    ) -> pb.ServiceHistoryResponse:
+        await self.read(context)
+        store = self.manager.store
+        found = resolve.service(store, request.reference)
+        rows = [store.revision_row(found.id, n) for n in store.revisions_of_service(found.id)]
+        kept = [row for row in rows if row is not None]
+        return pb.ServiceHistoryResponse(service=found, revisions=kept)
+
     async def _create(self, request: pb.CreateServiceRequest, who: str) -> pb.CreateServiceResponse:
         request_id = request.request_id
 
@@ -61,9 +71,11 @@ class ServiceMethods(ControlRequests):
     async def _update(self, request: pb.UpdateServiceRequest, who: str) -> pb.UpdateServiceResponse:
         def build() -> Transaction:
             store, key, version = self.manager.store, request.service_id, request.version
+            index, now_ns = index_of(request), time.time_ns()
             if request.rollback:
-                return service.rollback(store, key, version, time.time_ns(), who)
-            return service.update(store, key, version, request.spec, time.time_ns(), who)
+                to = request.rollback_to
+                return service.rollback(store, key, version, now_ns, who, to, index)
+            return service.update(store, key, version, request.spec, now_ns, who, index)
 
         await self.commit(request.request_id, build)
         return pb.UpdateServiceResponse(service=self._view(request.service_id))

@@ -35,6 +35,7 @@ class Cluster:
     previous: dict[str, service_pb2.ServiceSpec] = field(default_factory=dict)
     services: dict[str, service_pb2.Service] = field(default_factory=dict)
     specs: dict[str, service_pb2.ServiceSpec] = field(default_factory=dict)
+    history: dict[str, list[service_pb2.ServiceRevision]] = field(default_factory=dict)
     tasks: dict[str, task_pb2.Task] = field(default_factory=dict)
     cluster: cluster_pb2.Cluster = field(default_factory=cluster_pb2.Cluster)
     answers: dict[str, Any] = field(default_factory=dict)
@@ -330,6 +331,13 @@ class Manager(ControlServicer, DaemonServicer):
             return control_pb2.UpdateServiceResponse(service=self._service_view(service.id))
 
         return self._once(request, context, act)
+
+    def ServiceHistory(self, request: Any, context: Any) -> Any:
+        self._enter("ServiceHistory", request, context)
+        found = self.cluster.services[self._service(request.reference, context)]
+        return control_pb2.ServiceHistoryResponse(
+            service=found, revisions=self.cluster.history.get(found.id, [])
+        )
 
     def RemoveService(self, request: Any, context: Any) -> Any:
         self._enter("RemoveService", request, context)

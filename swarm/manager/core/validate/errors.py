@@ -37,6 +37,14 @@ class InvalidRequest(Exception):  # noqa: N818  # the contract's name
         self.code = code
 
 
+def changed_since(noun: str, name: str, written: int, check_index: int) -> str:
+    """What --check-index says. It stays true, so that it is asked once: no ErrorCode.CONFLICT."""
+    return (
+        f"{noun} {name} was changed at index {written}, after --check-index {check_index}: "
+        "look at it again with --plan"
+    )
+
+
 _CODES = {
     VERDICT_EXISTS: ErrorCode.ALREADY_EXISTS,
     VERDICT_NOT_FOUND: ErrorCode.NOT_FOUND,

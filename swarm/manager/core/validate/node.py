@@ -18,7 +18,7 @@ from swarm.api.v1.node_pb2 import (
 from swarm.api.v1.store_pb2 import TABLE_NODE, Change, Deletion, Object, Transaction
 from swarm.manager.core.store import View, guard
 from swarm.manager.core.validate.annotations import check_labels
-from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest
+from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest, changed_since
 
 
 def join(
@@ -64,15 +64,20 @@ def update(
     reachable_raft_ids: Collection[int],
     now_ns: int,
     who: str,
+    check_index: int | None = None,
 ) -> Transaction:
     """A new spec for the node, read by the caller at `version`: labels, availability, role.
+    Refused where the node was changed after `check_index`, a revision of the store.
 
     A role is what is wanted; the brain changes the Raft group and then `Node.role`.
     Raises InvalidRequest.
     """
     del now_ns  # the log entry's time becomes the object's
     node = _existing(view, node_id)
-    if node.meta.version != version:
+    written = node.meta.version
+    if check_index is not None and written > check_index:
+        raise InvalidRequest(changed_since("node", _name(node), written, check_index))
+    if written != version:
         raise InvalidRequest(
             f"update out of sequence: node {_name(node)} was changed meanwhile; "
             "read it again and repeat",

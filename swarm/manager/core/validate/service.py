@@ -14,7 +14,7 @@ from swarm.manager.core.modes import is_job
 from swarm.manager.core.store import Ids, View
 from swarm.manager.core.store.service_index import name_taken
 from swarm.manager.core.validate import file_references, service_spec
-from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest
+from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest, changed_since
 
 
 def create(view: View, spec: ServiceSpec, ids: Ids, now_ns: int, who: str) -> Transaction:
@@ -43,9 +43,16 @@ def create(view: View, spec: ServiceSpec, ids: Ids, now_ns: int, who: str) -> Tr
 
 
 def update(
-    view: View, service_id: str, version: int, spec: ServiceSpec, now_ns: int, who: str
+    view: View,
+    service_id: str,
+    version: int,
+    spec: ServiceSpec,
+    now_ns: int,
+    who: str,
+    check_index: int | None = None,
 ) -> Transaction:
-    """A new revision of the spec, read by the caller at `version`.
+    """A new revision of the spec, read by the caller at `version`; refused where somebody changed
+    it after `check_index`, a revision of the store.
 
     The same spec again makes no revision, but a new version: an update that was paused goes on. A
     job gets a revision by every update, and runs anew.
@@ -53,7 +60,7 @@ def update(
     """
     del now_ns  # the log entry's time becomes the objects'
     current = _existing(view, service_id)
-    _check_version(view, current, version)
+    _check_version(view, current, version, check_index)
     spec = _whole(view, spec)
     old_spec = view.spec(service_id, current.revision)
     assert old_spec is not None, "a service's current revision is never pruned"
@@ -69,33 +76,38 @@ def update(
     return _replacement(view, current, service, None, spec, who)
 
 
-def rollback(view: View, service_id: str, version: int, now_ns: int, who: str) -> Transaction:
-    """A new revision with the previous spec; rolled back again, it is as it was before.
+def rollback(
+    view: View,
+    service_id: str,
+    version: int,
+    now_ns: int,
+    who: str,
+    to: int = 0,
+    check_index: int | None = None,
+) -> Transaction:
+    """A new revision with the spec of revision `to` (0: the previous one); rolled back again, it is
+    as it was before.
 
-    `version` as in `update`. Raises InvalidRequest.
+    `version` and `check_index` as in `update`. Raises InvalidRequest.
     """
     current = _existing(view, service_id)
-    _check_version(view, current, version)
-    previous = view.spec(service_id, current.previous_revision)
-    if previous is None:
-        raise InvalidRequest(
-            f"service {current.name} does not have a previous spec: it was not updated since it "
-            "was created or last rolled back by itself",
-            ErrorCode.FAILED_PRECONDITION,
-        )
-    file_references.check_there(view, previous.task.container)
+    _check_version(view, current, version, check_index)
+    earlier = _spec_of(view, current, to) if to else _previous_spec(view, current)
+    file_references.check_there(view, earlier.task.container)
     try:
-        service, row = next_revision(view, current, previous, who)
+        service, row = next_revision(view, current, earlier, who)
     except PortUnavailable as error:
         raise InvalidRequest(str(error), ErrorCode.FAILED_PRECONDITION) from None
     status = UpdateStatus(
         state=UPDATE_STATE_ROLLBACK_STARTED,
         started_at_ns=now_ns,
-        message="manually requested rollback",
+        message=f"manually requested rollback to revision {to}"
+        if to
+        else "manually requested rollback",
     )
-    if not is_job(previous):
+    if not is_job(earlier):
         service.update.CopyFrom(status)
-    return _replacement(view, current, service, row, previous, who)
+    return _replacement(view, current, service, row, earlier, who)
 
 
 def remove(view: View, service_id: str, who: str) -> Transaction:
@@ -138,11 +150,41 @@ def _existing(view: View, service_id: str) -> Service:
     return service
 
 
-def _check_version(view: View, service: Service, version: int) -> None:
+def _previous_spec(view: View, service: Service) -> ServiceSpec:
+    previous = view.spec(service.id, service.previous_revision)
+    if previous is None:
+        raise InvalidRequest(
+            f"service {service.name} does not have a previous spec: it was not updated since it "
+            "was created or last rolled back by itself",
+            ErrorCode.FAILED_PRECONDITION,
+        )
+    return previous
+
+
+def _spec_of(view: View, service: Service, revision: int) -> ServiceSpec:
+    if revision == service.revision:
+        raise InvalidRequest(
+            f"service {service.name} is at revision {revision} already",
+            ErrorCode.FAILED_PRECONDITION,
+        )
+    spec = view.spec(service.id, revision)
+    if spec is None:
+        kept = ", ".join(map(str, view.revisions_of_service(service.id)))
+        raise InvalidRequest(
+            f"service {service.name} has no revision {revision}: it has {kept} "
+            f"(swarmctl history service {service.name})",
+            ErrorCode.FAILED_PRECONDITION,
+        )
+    return spec
+
+
+def _check_version(view: View, service: Service, version: int, check_index: int | None) -> None:
     """The spec must be the one that the caller read. What managers write to the service
     meanwhile (why its tasks wait) is none of the caller's business."""
     row = view.revision_row(service.id, service.revision)
     written = row.meta.version if row is not None else service.meta.version
+    if check_index is not None and written > check_index:
+        raise InvalidRequest(changed_since("service", service.name, written, check_index))
     if not written <= version <= service.meta.version:
         raise InvalidRequest(
             f"update out of sequence: service {service.name} was changed meanwhile; "

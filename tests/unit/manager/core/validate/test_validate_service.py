@@ -276,3 +276,46 @@ def test_two_services_created_at_once_rarely_pick_one_port(swarm: Swarm) -> None
         made = service.create(swarm.store, spec, swarm.ids, 0, "x")
         picked.add(made.changes[0].create.service.ports[0].published_port)
     assert len(picked) >= 19
+
+
+def test_going_back_to_any_revision_that_is_kept(swarm: Swarm) -> None:
+    created = swarm.create(web(image="one"))
+    for image in ("two", "three"):
+        swarm.update(web(image=image))
+    found = swarm.named("web")
+    swarm.commit(service.rollback(swarm.store, found.id, found.meta.version, 5, "uid 2", to=1))
+    back = swarm.named("web")
+    assert swarm.spec().task.container.image == "one"
+    assert (back.revision, back.task_revision, back.previous_revision) == (4, 1, 3)
+    assert back.update.message == "manually requested rollback to revision 1"
+    row = swarm.store.revision_row(created.id, 4)
+    assert row is not None
+    assert row.who == "uid 2"
+    with pytest.raises(InvalidRequest, match="service web is at revision 4 already"):
+        service.rollback(swarm.store, back.id, back.meta.version, 6, "uid 2", to=4)
+    with pytest.raises(InvalidRequest, match="has no revision 9: it has 1, 2, 3, 4 "):
+        service.rollback(swarm.store, back.id, back.meta.version, 6, "uid 2", to=9)
+
+
+def test_check_index_refuses_what_was_changed_after_it(swarm: Swarm) -> None:
+    swarm.create(web(image="one"))
+    seen = swarm.store.revision
+    found = swarm.named("web")
+    version = found.meta.version
+    swarm.commit(service.update(swarm.store, found.id, version, web(image="two"), 0, "uid 1", seen))
+    found = swarm.named("web")
+    for change in (
+        lambda: service.update(
+            swarm.store, found.id, found.meta.version, web(image="three"), 0, "uid 1", seen
+        ),
+        lambda: service.rollback(
+            swarm.store, found.id, found.meta.version, 0, "uid 1", check_index=seen
+        ),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            change()
+        assert refused.value.message == (
+            f"service web was changed at index {seen + 1}, after --check-index {seen}: "
+            "look at it again with --plan"
+        )
+        assert refused.value.code is ErrorCode.INVALID
