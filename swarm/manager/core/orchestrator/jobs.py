@@ -73,6 +73,13 @@ def is_complete(service: Service, tasks: Sequence[Task]) -> bool:
     )
 
 
+def is_at_work(service: Service, tasks: Sequence[Task]) -> bool:
+    """Is one of them wanted, and not ended? Beside one that is complete too: that of a node which
+    was given up completes beside its replacement."""
+    current = (task for task in tasks if task.revision == service.task_revision)
+    return any(wanted(task) and not ended(task) for task in current)
+
+
 def _settle_on_node(work: Work, service: Service, key: SlotKey, standing: Task | None) -> None:
     """Nodes that come later get their task too; on one that is down it is waited for."""
     node = work.draft.node(key.node_id)

@@ -8,7 +8,7 @@ from swarm.manager.core.orchestrator import global_, jobs, replicated, update_st
 from swarm.manager.core.orchestrator import slot as slots
 from swarm.manager.core.orchestrator.agenda import Intent
 from swarm.manager.core.orchestrator.reaper import reap_slot
-from swarm.manager.core.orchestrator.update import Rollouts, progress_of
+from swarm.manager.core.orchestrator.update import Progress, Rollouts, progress_of
 from swarm.manager.core.orchestrator.work import Work
 from swarm.manager.core.store import SlotKey, ended, guard, slot_key
 
@@ -45,7 +45,7 @@ def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) ->
         return
     if intent is Intent.UPDATE and update_status.is_paused(service):
         intent = Intent.CHECK
-    before = work.changes
+    before, found = work.changes, tasks
     guards = [guard(service)]
     if is_job(spec):
         # One that is stopping may say at any moment that it is complete: then nothing is begun.
@@ -67,8 +67,12 @@ def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) ->
     if now is not None and now.revision != service.revision:
         rollouts.hold(service.id)
     else:
-        progress = jobs.progress_of if is_job(spec) else progress_of
-        rollouts.note(key, progress(work, service, spec, key, tasks))
+        look = jobs.progress_of if is_job(spec) else progress_of
+        progress = look(work, service, spec, key, tasks)
+        if is_job(spec) and progress is Progress.DONE and jobs.is_at_work(service, found):
+            # This draft stops them; no other slot begins before that is stored.
+            progress = Progress.IN_FLUX
+        rollouts.note(key, progress)
 
 
 def _plan(
