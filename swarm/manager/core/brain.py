@@ -39,8 +39,10 @@ from swarm.manager.core.store import Draft, Ids, SlotKey, StoreChange, View, end
 from swarm.manager.core.touched import touched_rows
 
 # A pass ends after about so many changes, or slots looked at: some 10 ms of work.
-PASS_CHANGES = 200
-PASS_SLOTS = 200
+PASS_CHANGES = 150
+PASS_SLOTS = 150
+# So many slots are compared with a spec in the time in which one is put right.
+PLANNED_TO_SETTLED = 10
 # A takeover counts so many tasks per call.
 TAKEOVER_TASKS = 2_000
 # A clock that runs a little fast or slow is not one that was set.
@@ -250,7 +252,7 @@ class Brain:
     def _note_prunable(self, task: Task, view: View) -> None:
         gone = view.service(task.service_id) is None
         if not view.revision_uses(task.service_id, task.revision):
-            self._scheduler.nodes.forget_revision(task.service_id, task.revision)
+            self._scheduler.forget_revision(task.service_id, task.revision)
             self._prune[task.service_id] = None
         elif gone:
             self._prune[task.service_id] = None
@@ -386,11 +388,15 @@ class Brain:
 
     def _orchestrate(self, work: Work) -> None:
         self._tried.clear()
-        looked_at = 0
+        looked_at = 0.0
         while work.changes < self._pass_changes and looked_at < self._pass_slots:
             service_id = self._agenda.take_service()
             if service_id is not None:
                 plan_service(work, self._rollouts, service_id)
+                continue
+            planned = self._agenda.go_on(work)
+            if planned is not None:
+                looked_at += planned / PLANNED_TO_SETTLED
                 continue
             slot = self._agenda.take_slot()
             if slot is not None:

@@ -10,18 +10,22 @@ from swarm.api.v1.task_pb2 import Task
 from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator import restart
 from swarm.manager.core.orchestrator import slot as slots
-from swarm.manager.core.orchestrator.agenda import Intent
+from swarm.manager.core.orchestrator.agenda import BEGUN, Intent, Plan, Slice
 from swarm.manager.core.orchestrator.update_status import config_of
-from swarm.manager.core.orchestrator.work import Work
+from swarm.manager.core.orchestrator.work import Work, slices
 from swarm.manager.core.store import SlotKey, ended
 from swarm.manager.core.store.objects import wanted
 
 
-def plan(work: Work, service: Service) -> dict[SlotKey, Intent]:
+def plan(service: Service) -> Plan:
     """Every node, and every slot of a node that is gone: eligibility is looked at per slot."""
-    keys = [slot_on(service.id, node.id) for node in work.draft.nodes()]
-    keys += [slot_on(service.id, t.node_id) for t in work.draft.tasks_of_service(service.id)]
-    return dict.fromkeys(keys, Intent.CHECK)
+    work = yield BEGUN
+    for nodes_ in slices(work.draft.nodes()):
+        keys = [slot_on(service.id, node.id) for node in nodes_]
+        work = yield Slice(dict.fromkeys(keys, Intent.CHECK), len(nodes_))
+    for tasks in slices(work.draft.tasks_of_service(service.id)):
+        keys = [slot_on(service.id, t.node_id) for t in tasks if not work.draft.node(t.node_id)]
+        work = yield Slice(dict.fromkeys(keys, Intent.CHECK), len(tasks))
 
 
 def slot_on(service_id: str, node_id: str) -> SlotKey:

@@ -15,25 +15,29 @@ from swarm.manager.core.modes import is_per_node
 from swarm.manager.core.orchestrator import global_, replicated
 from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator import slot as slots
-from swarm.manager.core.orchestrator.agenda import Intent
+from swarm.manager.core.orchestrator.agenda import BEGUN, Intent, Plan, Slice
 from swarm.manager.core.orchestrator.update import Progress, Rollouts
-from swarm.manager.core.orchestrator.work import Work
+from swarm.manager.core.orchestrator.work import Work, slices
 from swarm.manager.core.store import SlotKey, ended, slot_key
 from swarm.manager.core.store.objects import wanted
 
 
-def plan(
-    work: Work, rollouts: Rollouts, service: Service, spec: ServiceSpec
-) -> dict[SlotKey, Intent]:
+def plan(rollouts: Rollouts, service: Service, spec: ServiceSpec) -> Plan:
     """Slots with tasks are looked at; those without wait for their turn, the lowest first."""
     if is_per_node(spec):
-        return global_.plan(work, service)
-    used = {slot_key(task): Intent.CHECK for task in work.draft.tasks_of_service(service.id)}
-    for number in range(1, spec.replicated_job.total_completions + 1):
-        key = SlotKey(service.id, number, "")
-        if key not in used:
-            rollouts.note(key, Progress.OUTDATED)
-    return used
+        return global_.plan(service)
+    return _plan_completions(rollouts, service, spec)
+
+
+def _plan_completions(rollouts: Rollouts, service: Service, spec: ServiceSpec) -> Plan:
+    work = yield BEGUN
+    for numbers in slices(range(1, spec.replicated_job.total_completions + 1)):
+        for number in numbers:
+            if not work.draft.tasks_of_slot(service.id, number):
+                rollouts.note(SlotKey(service.id, number, ""), Progress.OUTDATED)
+        work = yield Slice({}, len(numbers))
+    for tasks in slices(work.draft.tasks_of_service(service.id)):
+        yield Slice({slot_key(task): Intent.CHECK for task in tasks}, len(tasks))
 
 
 def settle(work: Work, service: Service, key: SlotKey, intent: Intent, spec: ServiceSpec) -> None:

@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain, count, filterfalse, islice
+from typing import NamedTuple
 
 from swarm.api.v1.service_pb2 import UPDATE_ORDER_START_FIRST, Service, ServiceSpec
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
 from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator import slot as slots
-from swarm.manager.core.orchestrator.agenda import Intent
+from swarm.manager.core.orchestrator.agenda import BEGUN, Intent, Intents, Plan, Slice
 from swarm.manager.core.orchestrator.update import in_flux_until_ns
 from swarm.manager.core.orchestrator.update_status import config_of, in_progress
-from swarm.manager.core.orchestrator.work import Work
+from swarm.manager.core.orchestrator.work import SLICE, Work, slices
 from swarm.manager.core.store import SlotKey, ended
 from swarm.manager.core.store.objects import wanted
 
 
-def plan(work: Work, service: Service, spec: ServiceSpec) -> dict[SlotKey, Intent]:
-    """Which slots differ from what the spec wants, and how. Looks at every task once."""
-    by_slot: dict[int, list[Task]] = {}
-    for task in work.draft.tasks_of_service(service.id):
-        by_slot.setdefault(task.slot, []).append(task)
-    intents: dict[int, Intent] = {}
-    standing: dict[int, Task] = {}
-    for number, tasks in by_slot.items():
-        task = slots.standing_task(work, tasks)
-        if task is None:
-            intents[number] = Intent.REMOVE
-            continue
-        standing[number] = task
-        if not _is_settled(service, task, tasks) or _is_in_flux(work, service, spec, task):
-            intents[number] = Intent.CHECK
+def plan(service: Service, spec: ServiceSpec) -> Plan:
+    """Which slots differ from what the spec wants, and how. Looks at every task once.
+
+    Nothing else makes or empties slots of the service meanwhile: only tasks within them come and
+    go, and whatever happens to those is looked at for itself.
+    """
+    work = yield BEGUN
+    standing: dict[int, _Standing] = {}
+    seen: set[int] = set()
+    for tasks_ in slices(work.draft.tasks_of_service(service.id)):
+        intents: dict[int, Intent] = {}
+        for number in dict.fromkeys(task.slot for task in tasks_):
+            if number in seen:
+                continue
+            seen.add(number)
+            tasks = slots.tasks_of(work, SlotKey(service.id, number, ""))
+            task = slots.standing_task(work, tasks)
+            if task is None:
+                intents[number] = Intent.REMOVE
+                continue
+            standing[number] = _Standing(task.node_id, task.status.state == TASK_STATE_RUNNING)
+            if not _is_settled(service, task, tasks) or _is_in_flux(work, service, spec, task):
+                intents[number] = Intent.CHECK
+        work = yield Slice(_keyed(service, intents), len(tasks_))
     surplus = len(standing) - spec.replicated.replicas
     if surplus > 0:
-        intents.update(dict.fromkeys(_victims(standing, surplus), Intent.REMOVE))
-    elif surplus < 0:
-        intents.update(dict.fromkeys(_free_numbers(standing, -surplus), Intent.CREATE))
+        for numbers in slices(_victims(standing, surplus)):
+            yield _slice(service, numbers, Intent.REMOVE)
+    unused = filterfalse(standing.__contains__, count(1))
+    while surplus < 0:
+        numbers = list(islice(unused, min(SLICE, -surplus)))
+        surplus += len(numbers)
+        yield _slice(service, numbers, Intent.CREATE)
+
+
+class _Standing(NamedTuple):
+    """Of the task that fills a slot."""
+
+    node_id: str
+    runs: bool
+
+
+def _slice(service: Service, numbers: Sequence[int], intent: Intent) -> Slice:
+    return Slice(_keyed(service, dict.fromkeys(numbers, intent)), len(numbers))
+
+
+def _keyed(service: Service, intents: Mapping[int, Intent]) -> Intents:
     return {SlotKey(service.id, number, ""): intent for number, intent in intents.items()}
 
 
@@ -105,27 +134,22 @@ def _runs(work: Work, task: Task) -> bool:
     return wanted(task) and not ended(task) and not slots.never_ran(task) and _may_stay(work, task)
 
 
-def _victims(standing: dict[int, Task], surplus: int) -> Sequence[int]:
+def _victims(standing: dict[int, _Standing], surplus: int) -> Sequence[int]:
     """Slots to remove: those without a node, then from the nodes with most copies, of these
     rather those that do not run (swarmkit: slotsByRunningState, slotsByIndex)."""
-    running_first = sorted(
-        standing, key=lambda number: (standing[number].status.state != TASK_STATE_RUNNING, number)
-    )
+    running_first = sorted(standing, key=lambda number: (not standing[number].runs, number))
     copies: dict[str, int] = {}
-    rank: dict[int, tuple[bool, int]] = {}
+    # The first slot of each node, the second of each, and so on; at last those without a node.
+    layers: list[list[int]] = []
+    without: list[int] = []
     for number in running_first:
         node_id = standing[number].node_id
-        copies[node_id] = copies.get(node_id, 0) + 1
-        rank[number] = (not node_id, copies[node_id])
-    # Stable: among equals the running ones and the lower numbers stay in front, and are kept.
-    return sorted(running_first, key=lambda number: rank[number])[-surplus:]
-
-
-def _free_numbers(standing: dict[int, Task], count: int) -> list[int]:
-    free: list[int] = []
-    number = 0
-    while len(free) < count:
-        number += 1
-        if number not in standing:
-            free.append(number)
-    return free
+        if not node_id:
+            without.append(number)
+            continue
+        layer = copies[node_id] = copies.get(node_id, -1) + 1
+        if layer == len(layers):
+            layers.append([])
+        layers[layer].append(number)
+    # Within a layer the running ones and the lower numbers are in front, and are kept.
+    return [*chain(*layers), *without][-surplus:]

@@ -6,26 +6,27 @@ from swarm.api.v1.service_pb2 import Service, ServiceSpec
 from swarm.manager.core.modes import is_job
 from swarm.manager.core.orchestrator import global_, jobs, replicated, update_status
 from swarm.manager.core.orchestrator import slot as slots
-from swarm.manager.core.orchestrator.agenda import Intent
+from swarm.manager.core.orchestrator.agenda import BEGUN, Intent, Plan, Slice
 from swarm.manager.core.orchestrator.reaper import reap_slot
 from swarm.manager.core.orchestrator.update import Progress, Rollouts, progress_of
-from swarm.manager.core.orchestrator.work import Work
+from swarm.manager.core.orchestrator.work import Work, slices
 from swarm.manager.core.store import SlotKey, ended, guard, slot_key
 
 
 def plan_service(work: Work, rollouts: Rollouts, service_id: str) -> None:
-    """Put those slots of a new, changed or removed service on the agenda that need it."""
+    """Begin to put those slots of a new, changed or removed service on the agenda that need it."""
     rollouts.forget(service_id)
     service = work.draft.service(service_id)
     if service is None:
-        tasks = work.draft.tasks_of_service(service_id)
-        intents = {slot_key(task): Intent.REMOVE for task in tasks}
+        plan = _remove_all(service_id)
     else:
         spec = work.draft.spec(service_id, service.revision)
-        intents = _plan(work, rollouts, service, spec) if spec is not None else {}
+        plan = _plan(rollouts, service, spec) if spec is not None else None
         if update_status.in_progress(service):
             rollouts.look_at(service_id)
-    work.agenda.plan_anew(service_id, intents)
+    if plan is not None:
+        next(plan)
+        work.agenda.plan_anew(service_id, plan)
 
 
 def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) -> None:
@@ -75,12 +76,16 @@ def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) ->
         rollouts.note(key, progress)
 
 
-def _plan(
-    work: Work, rollouts: Rollouts, service: Service, spec: ServiceSpec
-) -> dict[SlotKey, Intent]:
+def _plan(rollouts: Rollouts, service: Service, spec: ServiceSpec) -> Plan:
     mode = spec.WhichOneof("mode")
     if mode == "replicated":
-        return replicated.plan(work, service, spec)
+        return replicated.plan(service, spec)
     if mode == "global":
-        return global_.plan(work, service)
-    return jobs.plan(work, rollouts, service, spec)
+        return global_.plan(service)
+    return jobs.plan(rollouts, service, spec)
+
+
+def _remove_all(service_id: str) -> Plan:
+    work = yield BEGUN
+    for tasks in slices(work.draft.tasks_of_service(service_id)):
+        yield Slice({slot_key(task): Intent.REMOVE for task in tasks}, len(tasks))

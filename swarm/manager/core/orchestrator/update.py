@@ -8,9 +8,11 @@ runs or has ended (and `delay` is over). `parallelism` slots are in flux at a ti
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain, islice
 
 from swarm.api.v1.service_pb2 import Service, ServiceSpec, UpdateConfig
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
@@ -21,6 +23,10 @@ from swarm.manager.core.orchestrator import update_status
 from swarm.manager.core.orchestrator.agenda import Intent
 from swarm.manager.core.orchestrator.work import Work
 from swarm.manager.core.store import SlotKey, guard
+
+
+# What is more follows when the first of these were looked at.
+TAKEN_AT_ONCE = 500
 
 
 class Progress(Enum):
@@ -37,8 +43,8 @@ class Progress(Enum):
 class Rollout:
     """One service's update; insertion ordered."""
 
-    broken: dict[SlotKey, None] = field(default_factory=dict[SlotKey, None])
-    outdated: dict[SlotKey, None] = field(default_factory=dict[SlotKey, None])
+    broken: OrderedDict[SlotKey, None] = field(default_factory=OrderedDict[SlotKey, None])
+    outdated: OrderedDict[SlotKey, None] = field(default_factory=OrderedDict[SlotKey, None])
     in_flux: dict[SlotKey, None] = field(default_factory=dict[SlotKey, None])
 
     @property
@@ -59,9 +65,10 @@ class Rollout:
                 slots_of[key] = None
 
     def take(self, parallelism: int) -> list[SlotKey]:
-        """The slots to be updated now. They count as in flux until they are noted again."""
-        free = self.to_update if not parallelism else parallelism - len(self.in_flux)
-        keys = [*self.broken, *self.outdated][: max(0, free)]
+        """The slots to be updated now, TAKEN_AT_ONCE at most. They count as in flux until they are
+        noted again."""
+        free = TAKEN_AT_ONCE if not parallelism else parallelism - len(self.in_flux)
+        keys = list(islice(chain(self.broken, self.outdated), max(0, min(free, TAKEN_AT_ONCE))))
         for key in keys:
             self.note(key, Progress.IN_FLUX)
         return keys

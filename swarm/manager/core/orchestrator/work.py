@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from swarm.api.v1.node_pb2 import Node
 from swarm.api.v1.service_pb2 import (
@@ -28,6 +30,16 @@ from swarm.manager.core.store import Draft, Ids, SlotKey
 
 PENDING_MESSAGE = "pending task scheduling"
 ORPHANED_MESSAGE = "its node is gone"
+# Of a plan, so that no turn of the loop is long: some 3 ms each.
+SLICE = 500
+
+_T = TypeVar("_T")
+
+
+def slices(items: Iterable[_T]) -> Iterator[Sequence[_T]]:
+    """What is there now, in pieces for one step of a plan each."""
+    all_ = list(items)
+    return (all_[start : start + SLICE] for start in range(0, len(all_), SLICE))
 
 
 @dataclass(slots=True)

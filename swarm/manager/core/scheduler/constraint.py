@@ -41,17 +41,20 @@ class Constraint:
     network: IPv4Network | IPv6Network | None = None
 
     def matches(self, node: Node) -> bool:
-        return self._holds(node) == self.equal
+        return self.allows(value_of(self.key, node))
+
+    def allows(self, value: str | None) -> bool:
+        """May a node have this value of the key? None: it has none, and so not this one."""
+        return self._is(value) == self.equal
 
     def __str__(self) -> str:
         return f"{self.key}{'==' if self.equal else '!='}{self.value}"
 
-    def _holds(self, node: Node) -> bool:
-        if self.key == "node.ip":
-            return self._contains(node.status.address)
-        value = _value_of(self.key, node)
+    def _is(self, value: str | None) -> bool:
         if value is None:
             return False
+        if self.key == "node.ip":
+            return self._contains(value)
         if self.key == "node.platform.arch":
             return _architecture(value) == _architecture(self.value)
         return value.lower() == self.value.lower()
@@ -135,7 +138,8 @@ def _network(value: str, expression: str) -> IPv4Network | IPv6Network:
         ) from None
 
 
-def _value_of(key: str, node: Node) -> str | None:
+def value_of(key: str, node: Node) -> str | None:
+    """What a constraint with this key compares."""
     if key.startswith(_NODE_LABEL):
         return node.spec.annotations.labels.get(key[len(_NODE_LABEL) :])
     if key.startswith(_ENGINE_LABEL):
@@ -145,6 +149,8 @@ def _value_of(key: str, node: Node) -> str | None:
             return node.id
         case "node.hostname":
             return node.description.hostname
+        case "node.ip":
+            return node.status.address
         case "node.role":
             return "manager" if node.role == NODE_ROLE_MANAGER else "worker"
         case "node.platform.os":

@@ -6,6 +6,7 @@ rejects a node is the one that counts in an explanation.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 from swarm.manager.core.scheduler.demand import Demand
@@ -37,28 +38,43 @@ def rejection(info: NodeInfo, service_id: str, demand: Demand) -> Reason | None:
         return Reason.CONSTRAINTS
     if not demand.runs_on_platform(info.node):
         return Reason.PLATFORM
-    if demand.host_ports and any(port in info.ports for port in demand.host_ports):
+    if _lacks_port(info, demand):
         return Reason.HOST_PORT
-    limit = demand.max_replicas_per_node
-    if limit and info.tasks_of.get(service_id, 0) >= limit:
+    if _is_at_its_most(info, service_id, demand):
         return Reason.MAX_REPLICAS
     return None
 
 
-def room(info: NodeInfo, service_id: str, demand: Demand, most: int) -> int:
-    """How many more tasks fit on a node that no filter rejects, up to `most`."""
-    if demand.host_ports:
-        return min(1, most)
-    if demand.nano_cpus:
-        most = min(most, info.free_nano_cpus // demand.nano_cpus)
-    if demand.memory_bytes:
-        most = min(most, info.free_memory_bytes // demand.memory_bytes)
-    if demand.max_replicas_per_node:
-        most = min(most, demand.max_replicas_per_node - info.tasks_of.get(service_id, 0))
-    return most
+def rejections(nodes: Iterable[NodeInfo], service_id: str, demand: Demand) -> dict[str, Reason]:
+    """Why not one more task of the service fits, by node. Looks at all of them."""
+    reasons = {info.node.id: rejection(info, service_id, demand) for info in nodes}
+    return {node_id: reason for node_id, reason in reasons.items() if reason is not None}
+
+
+def suits(info: NodeInfo, demand: Demand) -> bool:
+    """May tasks with the demand go there, as far as the node's row says?"""
+    return info.available and demand.suits(info.node) and demand.runs_on_platform(info.node)
+
+
+def has_room(info: NodeInfo, service_id: str, demand: Demand) -> bool:
+    """Is there room for one more task, on a node that suits?"""
+    return not (
+        _lacks_resources(info, demand)
+        or _lacks_port(info, demand)
+        or _is_at_its_most(info, service_id, demand)
+    )
 
 
 def _lacks_resources(info: NodeInfo, demand: Demand) -> bool:
     return (demand.nano_cpus > 0 and demand.nano_cpus > info.free_nano_cpus) or (
         demand.memory_bytes > 0 and demand.memory_bytes > info.free_memory_bytes
     )
+
+
+def _lacks_port(info: NodeInfo, demand: Demand) -> bool:
+    return bool(demand.host_ports) and any(port in info.ports for port in demand.host_ports)
+
+
+def _is_at_its_most(info: NodeInfo, service_id: str, demand: Demand) -> bool:
+    limit = demand.max_replicas_per_node
+    return limit > 0 and info.tasks_of.get(service_id, 0) >= limit

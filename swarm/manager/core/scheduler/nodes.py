@@ -15,6 +15,7 @@ from swarm.api.v1.task_pb2 import (
     TASK_STATE_RUNNING,
     Task,
 )
+from swarm.manager.core.scheduler.attributes import Attributes
 from swarm.manager.core.scheduler.demand import NO_DEMAND, Demand, HostPort, demand_of
 from swarm.manager.core.store import View
 
@@ -22,6 +23,9 @@ from swarm.manager.core.store import View
 # (moby/swarmkit#1552: otherwise one broken node attracts every retry).
 FAILURES_MAX = 5
 FAILURE_WINDOW_NS = 5 * 60 * 1_000_000_000
+
+# The journal of changed nodes keeps four times their number, and at least so many.
+_JOURNAL_LEAST = 1_024
 
 RevisionKey = tuple[str, int]
 
@@ -123,10 +127,15 @@ class NodeSet:
 
     def __init__(self) -> None:
         self._infos: dict[str, NodeInfo] = {}
+        self._by_number: dict[int, NodeInfo] = {}
+        self._attributes = Attributes()
         self._demands: dict[RevisionKey, Demand] = {}
         # The same claim object for all tasks of a revision: compared by identity.
         self._claims: dict[tuple[str, int, bool], Claim] = {}
         self._arrivals = 0
+        self._journal: list[int] = []
+        # How much of the journal has been cut off.
+        self._journal_start = 0
 
     def __iter__(self) -> Iterator[NodeInfo]:
         return iter(self._infos.values())
@@ -136,6 +145,39 @@ class NodeSet:
 
     def get(self, node_id: str) -> NodeInfo | None:
         return self._infos.get(node_id)
+
+    def numbered(self, number: int) -> NodeInfo | None:
+        """By the order of arrival."""
+        return self._by_number.get(number)
+
+    def matching(self, demand: Demand) -> Iterator[NodeInfo]:
+        """Those on which the demand's constraints hold, in no order."""
+        by_number = self._by_number
+        return (by_number[number] for number in self._attributes.matching(demand.constraints))
+
+    # What changed
+
+    @property
+    def mark(self) -> int:
+        """The moment now, for `changed_since`."""
+        return self._journal_start + len(self._journal)
+
+    def changed_since(self, mark: int) -> Iterable[int] | None:
+        """The numbers of nodes whose claims changed, and inverted (`~number`) those whose rows
+        did; None: too many, look at all."""
+        start = mark - self._journal_start
+        return set(self._journal[start:]) if start >= 0 else None
+
+    def note(self, number: int) -> None:
+        """The node's claims changed; inverted: its row did."""
+        journal = self._journal
+        journal.append(number)
+        if len(journal) > 4 * len(self._infos) + _JOURNAL_LEAST:
+            cut = len(journal) // 2
+            del journal[:cut]
+            self._journal_start += cut
+
+    # Demands and claims
 
     def demand(self, view: View, service_id: str, revision: int) -> Demand:
         """Of a service revision. Revisions never change, so it is worked out once."""
@@ -155,39 +197,59 @@ class NodeSet:
         self._claims.pop((service_id, revision, True), None)
         self._claims.pop((service_id, revision, False), None)
 
+    def claim(self, view: View, service_id: str, revision: int, *, active: bool) -> Claim:
+        """What any task of the revision holds of its node."""
+        key = (service_id, revision, active)
+        claim = self._claims.get(key)
+        if claim is None:
+            demand = self.demand(view, service_id, revision)
+            claim = self._claims[key] = Claim(service_id, demand, active)
+        return claim
+
+    # Following the store
+
     def put_node(self, node: Node, tasks: Iterable[Task], view: View) -> None:
         """A new or changed row; `tasks` are those of the node, looked at where it is new."""
         info = self._infos.get(node.id)
-        if info is not None:
-            info.set_node(node)
-            return
-        self._arrivals += 1
-        info = self._infos[node.id] = NodeInfo(Node(id=node.id), self._arrivals)
+        if info is None:
+            self._arrivals += 1
+            info = self._infos[node.id] = NodeInfo(Node(id=node.id), self._arrivals)
+            self._by_number[info.number] = info
+            for task in tasks:
+                self.put(task, view)
         info.set_node(node)
-        for task in tasks:
-            self.put(task, view)
+        self._attributes.put(info.number, node)
+        self.note(~info.number)
 
     def remove_node(self, node_id: str) -> None:
-        self._infos.pop(node_id, None)
+        info = self._infos.pop(node_id, None)
+        if info is not None:
+            del self._by_number[info.number]
+            self._attributes.remove(info.number)
+            self.note(~info.number)
 
     def put(self, task: Task, view: View) -> bool:
         """Count the task as it is now. True if it gave back something its node can use."""
-        claim = self._claim(task, view)
         info = self._infos.get(task.node_id)
         if info is None:
             return False
+        claim = self._claim_of(task, view)
         old = info.claims.get(task.id)
         if claim is old:
             return False
         info.release(task.id)
         if claim is not None:
             info.add(task.id, claim)
+        self.note(info.number)
         return old is not None
 
     def forget(self, task: Task) -> bool:
         """The task is deleted. True if it gave back something its node can use."""
         info = self._infos.get(task.node_id)
-        return info is not None and info.release(task.id)
+        if info is None or not info.release(task.id):
+            return False
+        self.note(info.number)
+        return True
 
     def failed(self, task: Task) -> None:
         """The task has just ended; remember where, if it failed."""
@@ -195,14 +257,10 @@ class NodeSet:
             info = self._infos.get(task.node_id)
             if info is not None:
                 info.failed((task.service_id, task.revision), task.status.timestamp_ns)
+                self.note(info.number)
 
-    def _claim(self, task: Task, view: View) -> Claim | None:
+    def _claim_of(self, task: Task, view: View) -> Claim | None:
         if not TASK_STATE_ASSIGNED <= task.status.state <= TASK_STATE_RUNNING:
             return None
         active = task.desired_state <= TASK_STATE_RUNNING
-        key = (task.service_id, task.revision, active)
-        claim = self._claims.get(key)
-        if claim is None:
-            demand = self.demand(view, task.service_id, task.revision)
-            claim = self._claims[key] = Claim(task.service_id, demand, active)
-        return claim
+        return self.claim(view, task.service_id, task.revision, active=active)

@@ -7,16 +7,23 @@ that a change of one node costs one check per blocked group and nothing is resca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from swarm.api.v1.service_pb2 import PendingReason, Service
 from swarm.api.v1.task_pb2 import TASK_STATE_ASSIGNED, Task
+from swarm.manager.core.scheduler.demand import Demand
 from swarm.manager.core.scheduler.explain import count_reasons, explain, same_kinds
-from swarm.manager.core.scheduler.filters import USAGE_REASONS, Reason, rejection
+from swarm.manager.core.scheduler.filters import (
+    USAGE_REASONS,
+    Reason,
+    rejection,
+    rejections,
+)
 from swarm.manager.core.scheduler.nodes import NodeSet
-from swarm.manager.core.scheduler.place import filter_nodes, place
+from swarm.manager.core.scheduler.place import Rankings
 from swarm.manager.core.store import Draft, View, slot_key
 from swarm.manager.core.store.objects import wanted
 
@@ -32,7 +39,7 @@ class GroupKey(NamedTuple):
 
 @dataclass(slots=True)
 class _Blocked:
-    tasks: dict[str, None]
+    tasks: OrderedDict[str, None]
     # Why each node was rejected.
     rejected: dict[str, Reason] = field(default_factory=dict[str, Reason])
 
@@ -47,7 +54,9 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.nodes = NodeSet()
-        self._queue: dict[GroupKey, dict[str, None]] = {}
+        self._rankings = Rankings(self.nodes)
+        # Ordered dicts, as tasks are taken from the front.
+        self._queue: dict[GroupKey, OrderedDict[str, None]] = {}
         self._blocked: dict[GroupKey, _Blocked] = {}
         self._blocked_of: dict[str, dict[GroupKey, None]] = {}
         self._group_of: dict[str, GroupKey] = {}
@@ -86,6 +95,11 @@ class Scheduler:
         """Look again at what the service row says of waiting tasks."""
         self._reasons[service_id] = None
 
+    def forget_revision(self, service_id: str, revision: int) -> None:
+        """No task names it any more."""
+        self.nodes.forget_revision(service_id, revision)
+        self._rankings.forget((service_id, revision))
+
     @property
     def has_work(self) -> bool:
         """Would `run` have anything to look at?"""
@@ -118,7 +132,7 @@ class Scheduler:
     def _enqueue(self, task: Task) -> None:
         key = GroupKey(task.service_id, task.revision, task.node_id)
         self._group_of[task.id] = key
-        self._queue.setdefault(key, {})[task.id] = None
+        self._queue.setdefault(key, OrderedDict())[task.id] = None
 
     def _dequeue(self, task_id: str) -> None:
         key = self._group_of.pop(task_id)
@@ -160,7 +174,7 @@ class Scheduler:
             demand = self.nodes.known_demand(key.service_id, key.revision)
             new = rejection(info, key.service_id, demand)
             if new is None:
-                self._queue.setdefault(key, {})
+                self._queue.setdefault(key, OrderedDict())
                 return
             blocked.rejected[node_id] = new
         if new != old:
@@ -169,24 +183,29 @@ class Scheduler:
     # Placing
 
     def _run_group(self, draft: Draft, key: GroupKey, now_ns: int, most: int) -> list[Task]:
-        blocked = self._unblock(key)
-        ids = {**(blocked.tasks if blocked else {}), **self._queue.pop(key)}
-        tasks = self._still_waiting(draft, ids)
+        blocked, waiting = self._unblock(key), self._queue.pop(key)
+        if blocked is not None:
+            blocked.tasks.update(waiting)
+            waiting = blocked.tasks
+        tasks = self._take_waiting(draft, waiting, most)
         if not tasks:
             return []
-        now, later = tasks[:most], tasks[most:]
-        node_ids, rejected = self._choose(draft, key, len(now), now_ns)
-        placed = [self._assign(draft, t, n, now_ns) for t, n in zip(now, node_ids, strict=False)]
-        left = now[len(placed) :]
+        node_ids = self._choose(draft, key, tasks, now_ns)
+        placed = [self._assign(draft, t, n, now_ns) for t, n in zip(tasks, node_ids, strict=False)]
+        left = tasks[len(placed) :]
+        for task in reversed(left):
+            waiting[task.id] = None
+            waiting.move_to_end(task.id, last=False)
         if left:
-            self._block(draft, key, left + later, rejected, bool(placed))
-        elif later:
-            self._queue[key] = {task.id: None for task in later}
+            self._block(draft, key, waiting)
+        elif waiting:
+            self._queue[key] = waiting
         return placed
 
-    def _still_waiting(self, draft: Draft, ids: Iterable[str]) -> list[Task]:
+    def _take_waiting(self, draft: Draft, ids: OrderedDict[str, None], most: int) -> list[Task]:
         tasks: list[Task] = []
-        for task_id in ids:
+        while ids and len(tasks) < most:
+            task_id, _ = ids.popitem(last=False)
             task = draft.task(task_id)
             if task is not None and unassigned(task):
                 tasks.append(task)
@@ -195,17 +214,20 @@ class Scheduler:
         return tasks
 
     def _choose(
-        self, draft: Draft, key: GroupKey, count: int, now_ns: int
-    ) -> tuple[Sequence[str], dict[str, Reason]]:
+        self, draft: Draft, key: GroupKey, tasks: Sequence[Task], now_ns: int
+    ) -> Sequence[str]:
+        """Nodes for the first of the tasks, as many as fit."""
         demand = self.nodes.demand(draft, key.service_id, key.revision)
         if key.node_id:
-            info = self.nodes.get(key.node_id)
-            reason = rejection(info, key.service_id, demand) if info else Reason.NOT_AVAILABLE
-            return ([key.node_id], {}) if reason is None else ([], {key.node_id: reason})
-        candidates = filter_nodes(self.nodes, key.service_id, demand)
-        revision = (key.service_id, key.revision)
-        chosen = place(self.nodes, candidates.fitting, revision, demand, count, now_ns)
-        return chosen, candidates.rejected
+            fits = self._reason_on(key.node_id, key.service_id, demand) is None
+            return [key.node_id] if fits else []
+        claim = self.nodes.claim(draft, key.service_id, key.revision, active=True)
+        ranking = self._rankings.of((key.service_id, key.revision), demand, now_ns)
+        return ranking.take([task.id for task in tasks], claim)
+
+    def _reason_on(self, node_id: str, service_id: str, demand: Demand) -> Reason | None:
+        info = self.nodes.get(node_id)
+        return rejection(info, service_id, demand) if info else Reason.NOT_AVAILABLE
 
     def _assign(self, draft: Draft, task: Task, node_id: str, now_ns: int) -> Task:
         assigned = Task()
@@ -220,19 +242,15 @@ class Scheduler:
         self.nodes.put(assigned, draft)
         return assigned
 
-    def _block(
-        self,
-        draft: Draft,
-        key: GroupKey,
-        tasks: Sequence[Task],
-        rejected: dict[str, Reason],
-        placed: bool,
-    ) -> None:
+    def _block(self, draft: Draft, key: GroupKey, tasks: OrderedDict[str, None]) -> None:
         """Remember what the group waits for, as things are after its placement."""
-        if placed and not key.node_id:
-            demand = self.nodes.demand(draft, key.service_id, key.revision)
-            rejected = filter_nodes(self.nodes, key.service_id, demand).rejected
-        self._blocked[key] = _Blocked({task.id: None for task in tasks}, rejected)
+        demand = self.nodes.demand(draft, key.service_id, key.revision)
+        if key.node_id:
+            reason = self._reason_on(key.node_id, key.service_id, demand)
+            rejected = {} if reason is None else {key.node_id: reason}
+        else:
+            rejected = rejections(self.nodes, key.service_id, demand)
+        self._blocked[key] = _Blocked(tasks, rejected)
         self._blocked_of.setdefault(key.service_id, {})[key] = None
         self._reasons[key.service_id] = None
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
 _LENGTH = 25
 _BITS = 128
 
@@ -26,8 +27,8 @@ class RandomIds:
 
 def id_from_number(number: int) -> str:
     """128 bits in base36, padded with zeros to 25 characters."""
-    digits: list[str] = []
-    for _ in range(_LENGTH):
-        number, digit = divmod(number, 36)
-        digits.append(_DIGITS[digit])
-    return "".join(reversed(digits))
+    pairs: list[str] = []
+    while number:
+        number, pair = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[pair])
+    return "".join(reversed(pairs))[-_LENGTH:].zfill(_LENGTH)

@@ -1,5 +1,6 @@
 """From any state, with any statuses, conflicts and failovers: the wanted replicas, then silence."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -19,6 +20,7 @@ from swarm.api.v1.task_pb2 import (
     TASK_STATE_RUNNING,
     TASK_STATE_SHUTDOWN,
 )
+from swarm.manager.core.orchestrator import replicated, work
 from swarm.manager.core.store import SlotKey, ended, slot_key, wanted
 
 NAMES = st.sampled_from(["x", "y"])
@@ -210,10 +212,13 @@ def machine(new_cluster):
     return Chance
 
 
-def test_by_chance(new_cluster):
+@pytest.mark.parametrize("slice_", [work.SLICE, 2])
+def test_by_chance(new_cluster, monkeypatch, slice_):
+    for module in (work, replicated):
+        monkeypatch.setattr(module, "SLICE", slice_)
     chance = machine(new_cluster)
     chance.TestCase.settings = settings(
-        max_examples=40,
+        max_examples=25,
         stateful_step_count=25,
         deadline=None,
         suppress_health_check=list(HealthCheck),

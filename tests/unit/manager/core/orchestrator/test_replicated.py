@@ -8,6 +8,8 @@ from swarm.api.v1.task_pb2 import (
     TASK_STATE_SHUTDOWN,
 )
 from swarm.api.v1.types_pb2 import Resources
+from swarm.manager.core.orchestrator import replicated, work
+from swarm.manager.core.orchestrator.agenda import Agenda
 
 
 def test_a_new_service_gets_its_tasks_made_and_placed_in_one_proposal(cluster):
@@ -91,6 +93,31 @@ def test_a_large_service_is_made_in_slices(new_cluster):
     assert sorted(task.slot for task in cluster.live("web")) == list(range(1, 201))
     assert set(cluster.spread("web").values()) == {20}
     assert cluster.largest_proposal <= 25
+
+
+def test_a_large_service_is_compared_with_its_spec_in_slices(cluster, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(work, "SLICE", 10)
+    monkeypatch.setattr(replicated, "SLICE", 10)
+    monkeypatch.setattr(Agenda, "go_on", go_on_counted(looked_at))
+    cluster.create_service("web", cluster.spec(replicas=30))
+    assert sum(looked_at) == 30
+    cluster.scale("web", 12)
+    assert sum(looked_at) == 30 + 30 + 18
+    assert max(looked_at) == 10
+    assert len(cluster.live("web")) == 12
+    assert cluster.spread("web") == {"a": 4, "b": 4, "c": 4}
+
+
+def go_on_counted(looked_at):
+    go_on = Agenda.go_on
+
+    def counted(agenda, at):
+        count = go_on(agenda, at)
+        looked_at.append(count or 0)
+        return count
+
+    return counted
 
 
 def test_an_update_of_the_service_meanwhile_drops_the_slots_of_the_old_one(cluster):
