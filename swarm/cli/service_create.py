@@ -17,6 +17,7 @@ from swarm.cli.service_flags import (
     CONFIG,
     DOMAIN,
     ENV,
+    GENERIC,
     HOST,
     LABEL,
     MOUNT,
@@ -66,6 +67,7 @@ def _create_flags(command: Command) -> Command:
         ),
         list_flag("--label", "-l", kind=LABEL, about="Service labels"),
         list_flag("--mount", kind=MOUNT, about="Attach a filesystem mount to the service"),
+        list_flag("--generic-resource", kind=GENERIC, about="User defined resources"),
         list_flag("--placement-pref", kind=SPREAD, about="Add a placement preference"),
         list_flag("--publish", "-p", kind=PORT, about="Publish a port as a node port"),
         list_flag("--secret", kind=SECRET, about="Specify secrets to expose to the service"),
@@ -82,7 +84,6 @@ def _create_flags(command: Command) -> Command:
     trailing_command=True,
     unsupported=(
         *UNSUPPORTED_IN_BOTH,
-        "--generic-resource=value",
         "--network=value",
     ),
 )

@@ -34,6 +34,7 @@ from swarm.cli.specvalues import (
     parse_spread,
     parse_ulimit,
 )
+from swarm.generic_resources import parse_reservation
 from swarm.units import parse_duration
 
 Command = Callable[..., Any]
@@ -61,6 +62,7 @@ LABEL = Value("list", parse_label)
 MOUNT = Value("mount", parse_mount)
 PORT = Value("port", parse_publish)
 SPREAD = Value("pref", parse_spread)
+GENERIC = Value("list", parse_reservation)
 ULIMIT = Value("ulimit", parse_ulimit)
 HOST = Value("list", parse_host)
 HOST_NAME = Value("list", parse_host_name)

@@ -20,6 +20,7 @@ from swarm.cli.service_flags import (
     CONFIG,
     DOMAIN,
     ENV,
+    GENERIC,
     HOST,
     HOST_NAME,
     LABEL,
@@ -119,6 +120,13 @@ def _update_only_flags(command: Command) -> Command:
             "an environment variable",
         ),
         *_pair(
+            "generic-resource",
+            GENERIC,
+            LIST,
+            "Add or update a Generic resource",
+            "a Generic resource by its kind",
+        ),
+        *_pair(
             "group",
             LIST,
             LIST,
@@ -174,8 +182,6 @@ def _pair(name: str, added: Any, removed: Any, adds: str, removes: str) -> tuple
     help="Update a service",
     unsupported=(
         *UNSUPPORTED_IN_BOTH,
-        "--generic-resource-add=value",
-        "--generic-resource-rm=value",
         "--network-add=value",
         "--network-rm=value",
     ),

@@ -126,7 +126,9 @@ def _resources(flags: Flags) -> ResourceRequirements:
             nano_cpus=flags["limit_cpu"] or 0, memory_bytes=flags["limit_memory"] or 0
         ),
         reservations=Resources(
-            nano_cpus=flags["reserve_cpu"] or 0, memory_bytes=flags["reserve_memory"] or 0
+            nano_cpus=flags["reserve_cpu"] or 0,
+            memory_bytes=flags["reserve_memory"] or 0,
+            generic={generic.kind: generic for generic in flags["generic_resource"]}.values(),
         ),
         pids_limit=flags["limit_pids"] or 0,
     )

@@ -108,6 +108,7 @@ def _update_task(task: TaskSpec, flags: Flags) -> None:
         for field, value in values.items():
             if value is not None:
                 setattr(getattr(task.resources, resources), field, value)
+    _update_generic(task, flags)
     if flags["limit_pids"] is not None:
         task.resources.pids_limit = flags["limit_pids"]
     apply_restart(task, flags)
@@ -115,6 +116,21 @@ def _update_task(task: TaskSpec, flags: Flags) -> None:
     _update_placement(task.placement, flags)
     if flags["force"]:
         task.force_update += 1
+
+
+def _update_generic(task: TaskSpec, flags: Flags) -> None:
+    """Added ones replace those of their kind; removed by kind, whatever the count."""
+    added, removed = flags["generic_resource_add"], flags["generic_resource_rm"]
+    if not added and not removed:
+        return
+    reserved = {g.kind: g for g in (*task.resources.reservations.generic, *added)}
+    gone = {text.partition("=")[0] for text in removed}
+    unknown = sorted(gone - set(reserved))
+    if unknown:
+        raise SpecError(f"the service reserves no generic resource '{unknown[0]}'")
+    kept = [generic for kind, generic in reserved.items() if kind not in gone]
+    del task.resources.reservations.generic[:]
+    task.resources.reservations.generic.extend(kept)
 
 
 def _update_placement(placement: Placement, flags: Flags) -> None:

@@ -11,7 +11,12 @@ from swarm.api.v1.task_pb2 import (
 )
 from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, PortConfig
 from swarm.dockerapi.json_values import Json, meta_to_json, rfc3339_nano, without_empty
-from swarm.dockerapi.service import job_iteration, ports_to_json, task_spec_to_json
+from swarm.dockerapi.service import (
+    generic_to_json,
+    job_iteration,
+    ports_to_json,
+    task_spec_to_json,
+)
 from swarm.dockerapi.words import TASK_STATE
 from swarm.manager.core.modes import is_job
 
@@ -25,6 +30,8 @@ def task_to_json(view: TaskView) -> Json:
     )
     shown["Status"] = _status_to_json(task.status, host_ports(view))
     shown["DesiredState"] = desired_state(view)
+    if task.assigned_generic:
+        shown["GenericResources"] = generic_to_json(task.assigned_generic)
     if is_job(view.spec):
         shown["JobIteration"] = job_iteration(task.revision)
     return shown

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
+from swarm.generic_resources import parse_generic_resources
 from swarm.node.addresses import JOIN_PORT, AddressError, split
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RUNTIMES = ("auto", "docker", "oci", "process")
+# Settings that are given again and again; parted by commas in the environment.
+_LISTS = ("label", "node_generic_resource")
 
 
 class ConfigError(Exception):
@@ -41,6 +44,8 @@ class NodeConfig:
     # What to report instead of what the machine has; 0 for what it has.
     cpus: float = 0.0
     memory_bytes: int = 0
+    # KIND=COUNT, or KIND=NAME for each distinct one.
+    node_generic_resource: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -68,7 +73,7 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> NodeConfig
     for name in names:
         text = environment.get(f"SWARMD_{name.upper()}")
         if text is not None:
-            values[name] = text.split(",") if name == "label" else text
+            values[name] = text.split(",") if name in _LISTS else text
     values |= {name: value for name, value in flags.items() if name in names}
     return _checked(values)
 
@@ -104,10 +109,12 @@ def _checked(values: dict[str, Any]) -> NodeConfig:
             f"hostname {hostname!r}: takes 1 to 64 letters, digits, '.', '-' and '_', the first a "
             "letter or a digit"
         )
-    label = values.get("label", ())
-    if isinstance(label, str) or not isinstance(label, Sequence):
-        raise ConfigError('label: takes a list of "KEY=VALUE"')
-    labels = tuple(str(text) for text in cast("Sequence[object]", label))
+    labels = _texts(values, "label")
+    generic = _texts(values, "node_generic_resource")
+    try:
+        parse_generic_resources(generic)
+    except ValueError as error:
+        raise ConfigError(f"node-generic-resource: {error}") from None
     for name in ("listen_addr", "advertise_addr"):
         try:
             split(str(values.get(name) or ""), JOIN_PORT)
@@ -126,6 +133,7 @@ def _checked(values: dict[str, Any]) -> NodeConfig:
         heartbeat_ticks=heartbeat,
         cpus=_not_negative(values, "cpus", float),
         memory_bytes=int(_not_negative(values, "memory_bytes", int)),
+        node_generic_resource=generic,
         labels=_labels(labels),
     )
 
@@ -148,6 +156,13 @@ def _not_negative(values: Mapping[str, Any], name: str, kind: type[int] | type[f
         pass
     flag = name.replace("_", "-")
     raise ConfigError(f"{flag} '{values[name]}': takes a number above 0")
+
+
+def _texts(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    given = values.get(name, ())
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ConfigError(f'{name.replace("_", "-")}: takes a list of "KEY=VALUE"')
+    return tuple(str(text) for text in cast("Sequence[object]", given))
 
 
 def _labels(texts: tuple[str, ...]) -> dict[str, str]:

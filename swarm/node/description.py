@@ -5,6 +5,7 @@ import platform
 
 from swarm.api.v1.node_pb2 import EngineDescription, NodeDescription
 from swarm.api.v1.types_pb2 import Platform, Resources
+from swarm.generic_resources import parse_generic_resources
 from swarm.node.config import NodeConfig
 
 
@@ -15,6 +16,7 @@ def describe(config: NodeConfig) -> NodeDescription:
         resources=Resources(
             nano_cpus=int((config.cpus or os.cpu_count() or 1) * 1e9),
             memory_bytes=config.memory_bytes or _memory_bytes(),
+            generic=parse_generic_resources(config.node_generic_resource),
         ),
         engine=EngineDescription(labels=config.labels),
     )

@@ -38,6 +38,12 @@ _EXIT_USAGE = 125
 @click.option("--heartbeat-ticks", type=int, metavar="N", help="tenths of a second (1)")
 @click.option("--cpus", type=float, metavar="N", help="CPUs to report instead of the machine's")
 @click.option("--memory-bytes", type=int, metavar="N", help="memory to report instead")
+@click.option(
+    "--node-generic-resource",
+    multiple=True,
+    metavar="KIND=VALUE",
+    help="generic resource to report: KIND=COUNT, or KIND=NAME for each distinct one",
+)
 @click.version_option(package_name="swarm", prog_name="swarmd")
 def command(**flags: Any) -> None:
     """Run this machine's part of a swarm: manager, worker, or both."""

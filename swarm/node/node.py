@@ -511,6 +511,8 @@ class Node:
             config["cpus"] = self.config.cpus
         if self.config.memory_bytes:
             config["memory_bytes"] = self.config.memory_bytes
+        if self.config.node_generic_resource:
+            config["generic_resources"] = list(self.config.node_generic_resource)
         self._agent = AgentProcess(config, self._agent_said)
         self._agent.start()
 

@@ -34,6 +34,7 @@ from swarm.api.v1.node_pb2 import (
     NodeRole,
 )
 from swarm.api.v1.types_pb2 import Platform, Resources
+from swarm.generic_resources import parse_generic_resources
 from swarm.priority import prefer_this_process
 from swarm.security.errors import SecurityError
 from swarm.security.node_keys import NodeBundle, NodeKeys
@@ -73,6 +74,7 @@ class Config:
     runtime: str = "auto"
     cpus: float = 0.0
     memory_bytes: int = 0
+    generic_resources: list[str] = field(default_factory=list[str])
     parallel_starts: int = 4
     log_level: str = "info"
 
@@ -253,6 +255,7 @@ def describe(config: Config, runtime: str, reason: str) -> NodeDescription:
         resources=Resources(
             nano_cpus=int((config.cpus or os.cpu_count() or 1) * 1e9),
             memory_bytes=config.memory_bytes or memory,
+            generic=parse_generic_resources(config.generic_resources),
         ),
         engine=EngineDescription(
             engine_version=version("swarm"),

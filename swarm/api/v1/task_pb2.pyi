@@ -177,6 +177,7 @@ class Task(_message.Message):
     RESTARTS_AT_NS_FIELD_NUMBER: _builtins.int
     BY_UPDATE_FIELD_NUMBER: _builtins.int
     RUNNING_AT_NS_FIELD_NUMBER: _builtins.int
+    ASSIGNED_GENERIC_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     service_id: _builtins.str
     service_name: _builtins.str
@@ -209,6 +210,10 @@ class Task(_message.Message):
         restart policy's max_attempts needs. Carried along so that a new leader knows.
         """
 
+    @_builtins.property
+    def assigned_generic(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.GenericResource]:
+        """What it holds of its node's generic resources: counts, or the names of distinct ones."""
+
     def __init__(
         self,
         *,
@@ -225,10 +230,11 @@ class Task(_message.Message):
         restarts_at_ns: _abc.Iterable[_builtins.int] | None = ...,
         by_update: _builtins.bool = ...,
         running_at_ns: _builtins.int = ...,
+        assigned_generic: _abc.Iterable[_types_pb2.GenericResource] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_update", b"by_update", "desired_state", b"desired_state", "id", b"id", "meta", b"meta", "node_id", b"node_id", "restarts_at_ns", b"restarts_at_ns", "revision", b"revision", "running_at_ns", b"running_at_ns", "service_id", b"service_id", "service_name", b"service_name", "slot", b"slot", "start_after_ns", b"start_after_ns", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned_generic", b"assigned_generic", "by_update", b"by_update", "desired_state", b"desired_state", "id", b"id", "meta", b"meta", "node_id", b"node_id", "restarts_at_ns", b"restarts_at_ns", "revision", b"revision", "running_at_ns", b"running_at_ns", "service_id", b"service_id", "service_name", b"service_name", "slot", b"slot", "start_after_ns", b"start_after_ns", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -116,7 +116,7 @@ def task_run(
         image=container.image,
         command=tuple(container.command),
         args=tuple(container.args),
-        env=env + _demo_env(task, container, node),
+        env=env + _generic_env(task) + _demo_env(task, container, node),
         labels=task_labels(
             dict(container.labels),
             node_id=node.id,
@@ -173,6 +173,14 @@ def _values(task: Task, spec: ServiceSpec, node: NodeFacts) -> Values:
         },
         "Task": {"ID": task.id, "Name": task_name(task), "Slot": str(task.slot)},
     }
+
+
+def _generic_env(task: Task) -> tuple[str, ...]:
+    """What the task holds of its node's generic resources, as Docker tells it to containers."""
+    return tuple(
+        f"DOCKER_RESOURCE_{generic.kind.upper()}={','.join(generic.names) or generic.count}"
+        for generic in task.assigned_generic
+    )
 
 
 def _demo_env(task: Task, container: ContainerSpec, node: NodeFacts) -> tuple[str, ...]:

@@ -24,7 +24,6 @@ from swarm.manager.core.orchestrator.agenda import Intent
 from swarm.manager.core.orchestrator.work import Work
 from swarm.manager.core.store import SlotKey, guard
 
-
 # What is more follows when the first of these were looked at.
 TAKEN_AT_ONCE = 500
 

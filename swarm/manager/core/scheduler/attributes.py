@@ -1,4 +1,4 @@
-"""Which nodes have which value of what constraints compare: a service's nodes without a look at all.
+"""Which nodes have which value of what constraints compare, so that not all are looked at.
 
 A key costs one look at every node when a constraint first names it, and is kept up to date from
 then on. The nodes for a list of constraints are then set algebra.

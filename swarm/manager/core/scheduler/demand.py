@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from swarm.api.v1.node_pb2 import Node
 from swarm.api.v1.service_pb2 import ServiceSpec
-from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, Platform
+from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, Platform, Resources
 from swarm.manager.core.scheduler.constraint import Constraint, matches, parse_all
 
 # Go's names on the left, `uname`'s as Docker's images and nodes may give them on the right.
@@ -23,6 +23,8 @@ class Demand:
     memory_bytes: int = 0
     # (protocol, port) published on the node of the task.
     host_ports: tuple[HostPort, ...] = ()
+    # (kind, how many) of generic resources.
+    generic: tuple[tuple[str, int], ...] = ()
     constraints: tuple[Constraint, ...] = ()
     # (os, architecture), normalised; empty: any.
     platforms: tuple[tuple[str, str], ...] = ()
@@ -58,11 +60,22 @@ def demand_of(spec: ServiceSpec | None) -> Demand:
         nano_cpus=reserved.nano_cpus,
         memory_bytes=reserved.memory_bytes,
         host_ports=_host_ports(spec),
+        generic=tuple(amounts_of(reserved).items()),
         constraints=tuple(parse_all(placement.constraints)),
         platforms=tuple(_normalised(platform) for platform in placement.platforms),
         max_replicas_per_node=placement.max_replicas_per_node,
         preferences=tuple(p.spread_descriptor for p in placement.preferences),
     )
+
+
+def amounts_of(resources: Resources) -> dict[str, int]:
+    """How many there are of each kind of generic resource, counted or named."""
+    amounts: dict[str, int] = {}
+    for generic in resources.generic:
+        amount = generic.count + len(generic.names)
+        if amount:
+            amounts[generic.kind] = amounts.get(generic.kind, 0) + amount
+    return amounts
 
 
 def spread_value(node: Node, descriptor: str) -> str:

@@ -66,8 +66,10 @@ def has_room(info: NodeInfo, service_id: str, demand: Demand) -> bool:
 
 
 def _lacks_resources(info: NodeInfo, demand: Demand) -> bool:
-    return (demand.nano_cpus > 0 and demand.nano_cpus > info.free_nano_cpus) or (
-        demand.memory_bytes > 0 and demand.memory_bytes > info.free_memory_bytes
+    return (
+        (demand.nano_cpus > 0 and demand.nano_cpus > info.free_nano_cpus)
+        or (demand.memory_bytes > 0 and demand.memory_bytes > info.free_memory_bytes)
+        or any(amount > info.free_generic.get(kind, 0) for kind, amount in demand.generic)
     )
 
 

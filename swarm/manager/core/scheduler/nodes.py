@@ -15,8 +15,15 @@ from swarm.api.v1.task_pb2 import (
     TASK_STATE_RUNNING,
     Task,
 )
+from swarm.api.v1.types_pb2 import GenericResource
 from swarm.manager.core.scheduler.attributes import Attributes
-from swarm.manager.core.scheduler.demand import NO_DEMAND, Demand, HostPort, demand_of
+from swarm.manager.core.scheduler.demand import (
+    NO_DEMAND,
+    Demand,
+    HostPort,
+    amounts_of,
+    demand_of,
+)
 from swarm.manager.core.store import View
 
 # A node where this many tasks of a service revision failed within this time goes last
@@ -52,10 +59,15 @@ class NodeInfo:
     available: bool = False
     free_nano_cpus: int = 0
     free_memory_bytes: int = 0
+    free_generic: dict[str, int] = field(default_factory=dict[str, int])
     ports: dict[HostPort, int] = field(default_factory=dict[HostPort, int])
     tasks_of: dict[str, int] = field(default_factory=dict[str, int])
     total: int = 0
     claims: dict[str, Claim] = field(default_factory=dict[str, Claim])
+    # (kind, name) of the named generic resources that each task holds.
+    names_of: dict[str, set[tuple[str, str]]] = field(
+        default_factory=dict[str, "set[tuple[str, str]]"]
+    )
     failures: dict[RevisionKey, deque[int]] = field(default_factory=dict[RevisionKey, deque[int]])
 
     def set_node(self, node: Node) -> None:
@@ -63,6 +75,10 @@ class NodeInfo:
         old, new = self.node.description.resources, node.description.resources
         self.free_nano_cpus += new.nano_cpus - old.nano_cpus
         self.free_memory_bytes += new.memory_bytes - old.memory_bytes
+        for kind, amount in amounts_of(old).items():
+            _bump(self.free_generic, kind, -amount)
+        for kind, amount in amounts_of(new).items():
+            _bump(self.free_generic, kind, amount)
         self.node = node
         self.available = (
             node.status.state == NODE_STATE_READY
@@ -79,8 +95,36 @@ class NodeInfo:
         claim = self.claims.pop(task_id, None)
         if claim is None:
             return False
+        self.names_of.pop(task_id, None)
         self._count(claim, -1)
         return True
+
+    def hold(self, task_id: str, assigned: Iterable[GenericResource]) -> None:
+        """The task was given these generic resources."""
+        names = {(generic.kind, name) for generic in assigned for name in generic.names}
+        if names:
+            self.names_of[task_id] = names
+
+    def assign(self, task_id: str, demand: Demand) -> list[GenericResource]:
+        """Which generic resources the task is given: where a kind has names, the first free ones.
+
+        It has been added; that there are enough is what the filters are for."""
+        assigned: list[GenericResource] = []
+        taken = {held for names in self.names_of.values() for held in names}
+        for kind, amount in demand.generic:
+            names = [
+                name
+                for generic in self.node.description.resources.generic
+                if generic.kind == kind
+                for name in generic.names
+            ]
+            if names:
+                free = [name for name in names if (kind, name) not in taken][:amount]
+                assigned.append(GenericResource(kind=kind, names=free))
+            else:
+                assigned.append(GenericResource(kind=kind, count=amount))
+        self.hold(task_id, assigned)
+        return assigned
 
     def failed(self, key: RevisionKey, at_ns: int) -> None:
         """A task of that revision failed here."""
@@ -103,6 +147,8 @@ class NodeInfo:
         demand = claim.demand
         self.free_nano_cpus -= sign * demand.nano_cpus
         self.free_memory_bytes -= sign * demand.memory_bytes
+        for kind, amount in demand.generic:
+            _bump(self.free_generic, kind, -sign * amount)
         for port in demand.host_ports:
             _bump(self.ports, port, sign)
         if claim.active:
@@ -240,6 +286,7 @@ class NodeSet:
         info.release(task.id)
         if claim is not None:
             info.add(task.id, claim)
+            info.hold(task.id, task.assigned_generic)
         self.note(info.number)
         return old is not None
 

@@ -236,6 +236,10 @@ class Scheduler:
         assigned.status.state = TASK_STATE_ASSIGNED
         assigned.status.timestamp_ns = now_ns
         assigned.status.message = ASSIGNED_MESSAGE
+        demand = self.nodes.demand(draft, task.service_id, task.revision)
+        info = self.nodes.get(node_id)
+        if demand.generic and info is not None:
+            assigned.assigned_generic.extend(info.assign(task.id, demand))
         with draft.group(slot_key(assigned)):
             draft.replace(assigned)
         self._group_of.pop(task.id, None)

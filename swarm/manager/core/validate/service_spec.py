@@ -98,8 +98,10 @@ def _check_resources(resources: ResourceRequirements) -> None:
     if resources.pids_limit < -1:
         raise InvalidRequest("limit-pids cannot be negative, but for -1: no limit")
     for generic in resources.reservations.generic:
-        if not generic.kind or generic.count < 0:
-            raise InvalidRequest("a generic resource is KIND=COUNT, with COUNT not negative")
+        if not generic.kind or generic.count < 1 or generic.names:
+            raise InvalidRequest(
+                "a service reserves generic resources as KIND=COUNT, with COUNT at least 1"
+            )
     if resources.limits.generic:
         raise InvalidRequest("generic resources can be reserved, not limited")
 

@@ -31,7 +31,14 @@ from swarm.api.v1.task_pb2 import (
     Task,
     TaskStatus,
 )
-from swarm.api.v1.types_pb2 import PUBLISH_MODE_HOST, Annotations, Platform, Resources
+from swarm.api.v1.types_pb2 import (
+    PUBLISH_MODE_HOST,
+    Annotations,
+    GenericResource,
+    Platform,
+    Resources,
+)
+from swarm.generic_resources import parse_generic_resources
 from swarm.manager.core.scheduler import place
 from swarm.manager.core.scheduler.demand import demand_of, spread_value
 from swarm.manager.core.scheduler.explain import count_reasons, explain, same_kinds
@@ -54,9 +61,13 @@ class Specs:
 
 
 def spec_of(
-    cpus=0, ports=(), constraints=(), most=0, spread=(), platforms=(), memory=0
+    cpus=0, ports=(), constraints=(), most=0, spread=(), platforms=(), memory=0, generic=()
 ) -> ServiceSpec:
-    reservations = Resources(nano_cpus=int(cpus * CPU), memory_bytes=memory)
+    reservations = Resources(
+        nano_cpus=int(cpus * CPU),
+        memory_bytes=memory,
+        generic=[GenericResource(kind=kind, count=count) for kind, count in generic],
+    )
     placement = Placement(
         constraints=constraints,
         preferences=[PlacementPreference(spread_descriptor=label) for label in spread],
@@ -73,13 +84,19 @@ def spec_of(
     return spec
 
 
-def node_of(name, cpus=4, ready=True, drained=False, labels=None, architecture="x86_64") -> Node:
+def node_of(
+    name, cpus=4, ready=True, drained=False, labels=None, architecture="x86_64", generic=()
+) -> Node:
     availability = NODE_AVAILABILITY_DRAIN if drained else NODE_AVAILABILITY_ACTIVE
     return Node(
         id=name,
         spec=NodeSpec(annotations=Annotations(labels=labels or {}), availability=availability),
         description=NodeDescription(
-            resources=Resources(nano_cpus=cpus * CPU, memory_bytes=1 << 30),
+            resources=Resources(
+                nano_cpus=cpus * CPU,
+                memory_bytes=1 << 30,
+                generic=parse_generic_resources(generic),
+            ),
             platform=Platform(os="linux", architecture=architecture),
         ),
         status=NodeStatus(state=NODE_STATE_READY if ready else NODE_STATE_DOWN),
@@ -173,6 +190,7 @@ NODES = st.lists(
         ready=st.sampled_from([True, True, True, False]),
         drained=st.sampled_from([False, False, True]),
         labels=st.sampled_from([{}, {"zone": "n"}, {"zone": "s"}, {"zone": "n", "disk": "ssd"}]),
+        generic=st.sampled_from([(), ("gpu=2",), ("gpu=a", "gpu=b", "gpu=c"), ("gpu=1", "fpga=3")]),
     ),
     min_size=1,
     max_size=8,
@@ -183,6 +201,7 @@ SPECS = st.builds(
     ports=st.sampled_from([(), (), (8080,)]),
     constraints=st.sampled_from([(), ("node.labels.zone==n",), ("node.labels.disk!=ssd",)]),
     most=st.sampled_from([0, 0, 1, 3]),
+    generic=st.sampled_from([(), (), (("gpu", 1),), (("gpu", 2), ("fpga", 1))]),
 )
 
 
@@ -213,6 +232,7 @@ def test_filters_hold_and_reservations_are_never_exceeded(nodes, web, count):
         assert info.available
         assert demand.suits(info.node)
         assert info.free_nano_cpus >= 0
+        assert all(free >= 0 for free in info.free_generic.values())
         assert all(held == 1 for held in info.ports.values())
         limit = demand.max_replicas_per_node
         assert not limit or info.tasks_of["web"] <= limit
@@ -232,6 +252,7 @@ SPREAD_SPECS = st.builds(
     cpus=st.sampled_from([0, 1]),
     constraints=st.sampled_from([(), ("node.labels.zone!=s",), ("node.labels.disk==ssd",)]),
     most=st.sampled_from([0, 0, 3]),
+    generic=st.sampled_from([(), (), (("gpu", 1),)]),
     spread=st.sampled_from(
         [(), (), ("node.labels.zone",), ("node.labels.zone", "node.labels.disk")]
     ),
@@ -349,6 +370,41 @@ def test_what_a_task_holds_is_counted_once_and_given_back():
     assert node_set.put(task, view), "room is given back"
     assert not node_set.put(task, view)
     assert (info.free_nano_cpus, info.total, info.ports) == (2 * CPU, 0, {})
+
+
+def test_named_generic_resources_are_given_one_by_one_and_taken_back():
+    node_set, view = build([node_of("a", generic=("gpu=x,gpu=y,gpu=z", "disk=4"))], web=GPUS)
+    info = node_set.get("a")
+    assert take(node_set, view, ["one", "two"]) == ["a"]
+    assert names_in(info.assign("one", demand_of(GPUS))) == {"gpu": ["x", "y"], "disk": 3}
+    first = task_on("a", "one", state=TASK_STATE_RUNNING)
+    first.id = "one"
+    node_set.forget(first)
+    first.assigned_generic.add(kind="gpu", names=["x", "z"])
+    node_set.put(first, view)
+    assert not take(node_set, view, ["two"])
+    node_set.forget(first)
+    assert take(node_set, view, ["two"]) == ["a"]
+    assert names_in(info.assign("two", demand_of(GPUS))) == {"gpu": ["x", "y"], "disk": 3}
+
+
+def test_a_name_that_a_task_holds_is_not_given_again():
+    node_set, view = build([node_of("a", generic=("gpu=x,gpu=y,gpu=z",))], web=GPU)
+    held = task_on("a", 1)
+    held.assigned_generic.add(kind="gpu", names=["y"])
+    node_set.put(held, view)
+    info = node_set.get("a")
+    assert take(node_set, view, ["two", "three", "four"]) == ["a", "a"]
+    given = [info.assign(task, demand_of(GPU))[0].names for task in ("two", "three")]
+    assert given == [["x"], ["z"]]
+
+
+GPUS = spec_of(generic=(("gpu", 2), ("disk", 3)))
+GPU = spec_of(generic=(("gpu", 1),))
+
+
+def names_in(assigned):
+    return {generic.kind: list(generic.names) or generic.count for generic in assigned}
 
 
 def test_explanations_are_swarms():
