@@ -1,8 +1,8 @@
 """What one task's failure costs the leader until it is repaired, however large the cluster.
 
 In CPU time, from the change that says so to the store that has the replacement on a node: the
-turns of the brain and the entries they make, without log, disk and wire. Each cluster's tasks are those of one
-service, and of a hundred.
+turns of the brain and the entries they make, without log, disk and wire. Each cluster's tasks are
+those of one service, and of a hundred.
 """
 
 from __future__ import annotations
