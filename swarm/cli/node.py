@@ -24,6 +24,8 @@ from swarm.cli.flags import (
 )
 from swarm.cli.names import has_label, natural
 from swarm.cli.output import print_inspect
+from swarm.cli.plan import show_plan
+from swarm.cli.planflag import check_format, plan_flags
 from swarm.cli.pretty import node_text
 from swarm.cli.session import Session
 from swarm.cli.specvalues import to_map
@@ -196,6 +198,7 @@ def ps(
 )
 @click.option("--label-rm", type=LIST, multiple=True, help="Remove a node label if exists")
 @click.option("--role", type=STRING, help='Role of the node ("worker", "manager")')
+@plan_flags
 @click.argument("node_reference", metavar="NODE")
 @click.pass_obj
 def update(
@@ -205,7 +208,12 @@ def update(
     label_add: tuple[str, ...],
     label_rm: tuple[str, ...],
     role: str | None,
-) -> None:
+    plan: bool,
+    check_index: int | None,
+    format: str | None,  # noqa: A002 - the flag's name
+) -> int | None:
+    check_format(plan, format)
+
     def change(spec: NodeSpec) -> NodeSpec:
         new = NodeSpec()
         new.CopyFrom(spec)
@@ -220,8 +228,12 @@ def update(
             del new.annotations.labels[key]
         return new
 
-    _change(session.client, node_reference, change)
+    if plan:
+        request = _request(session.client, node_reference, change, check_index)
+        return show_plan(session.client, [pb.PlannedChange(update_node=request)], format)
+    _change(session.client, node_reference, change, check_index)
     click.echo(node_reference)
+    return None
 
 
 @node.command("promote", help="Promote one or more nodes to manager in the swarm")
@@ -317,18 +329,16 @@ def _find(client: Client, references: Sequence[str]) -> tuple[list[pb.NodeView],
     return list(found.values()), errors
 
 
-def _change(client: Client, reference: str, change: Callable[[NodeSpec], NodeSpec]) -> None:
+def _change(
+    client: Client,
+    reference: str,
+    change: Callable[[NodeSpec], NodeSpec],
+    check_index: int | None = None,
+) -> None:
     """Read, change, write; where somebody else came between, once more. Raises CliError."""
     attempt = 0
     while True:
-        found = _get(client, reference).node
-        try:
-            spec = change(found.spec)
-        except ApiError as error:
-            raise CliError(str(error)) from error
-        request = pb.UpdateNodeRequest(
-            request_id=new_request_id(), node_id=found.id, version=found.meta.version, spec=spec
-        )
+        request = _request(client, reference, change, check_index)
         try:
             client.ask(lambda stubs: stubs.control.UpdateNode, request)
             return
@@ -336,3 +346,24 @@ def _change(client: Client, reference: str, change: Callable[[NodeSpec], NodeSpe
             attempt += 1
             if attempt >= _ATTEMPTS:
                 raise
+
+
+def _request(
+    client: Client,
+    reference: str,
+    change: Callable[[NodeSpec], NodeSpec],
+    check_index: int | None,
+) -> pb.UpdateNodeRequest:
+    """From the spec as it is now."""
+    found = _get(client, reference).node
+    try:
+        spec = change(found.spec)
+    except ApiError as error:
+        raise CliError(str(error)) from error
+    return pb.UpdateNodeRequest(
+        request_id=new_request_id(),
+        node_id=found.id,
+        version=found.meta.version,
+        spec=spec,
+        check_index=check_index,
+    )

@@ -12,6 +12,7 @@ from swarm.cli.command import DockerCommand
 from swarm.cli.errors import CliError
 from swarm.cli.flags import LIST, STRING
 from swarm.cli.names import random_name
+from swarm.cli.planflag import check_format, plan_flags
 from swarm.cli.service_flags import (
     ADDRESS,
     CONFIG,
@@ -90,10 +91,12 @@ def _create_flags(command: Command) -> Command:
 @_create_flags
 @common_flags(defaults=True)
 @waiting_flags
+@plan_flags
 @click.argument("image")
 @click.argument("command", nargs=-1)
 @click.pass_obj
-def create(session: Session, image: str, command: tuple[str, ...], **flags: Any) -> None:
+def create(session: Session, image: str, command: tuple[str, ...], **flags: Any) -> int | None:
+    check_format(flags["plan"], flags["format"])
     flags["env"] = _environment(flags, session.environment)
     flags["name"] = flags["name"] or random_name()
     try:
@@ -101,11 +104,16 @@ def create(session: Session, image: str, command: tuple[str, ...], **flags: Any)
     except SpecError as error:
         raise CliError(str(error)) from error
 
-    from swarm.api.v1.control_pb2 import CreateServiceRequest
+    from swarm.api.v1.control_pb2 import CreateServiceRequest, PlannedChange
     from swarm.cli.client import new_request_id
+    from swarm.cli.plan import show_plan
     from swarm.cli.waiting import wait_for_service
 
     request = CreateServiceRequest(request_id=new_request_id(), spec=spec)
+    if flags["plan"]:
+        # --check-index has nothing to add: a service of that name is refused anyway.
+        change = PlannedChange(create_service=request)
+        return show_plan(session.client, [change], flags["format"])
     answer = session.client.ask(lambda stubs: stubs.control.CreateService, request)
     for warning in answer.warnings:
         click.echo(warning, err=True)
@@ -119,6 +127,7 @@ def create(session: Session, image: str, command: tuple[str, ...], **flags: Any)
             quiet=flags["quiet"],
             timeout_s=seconds(flags["wait_timeout"]),
         )
+    return None
 
 
 def seconds(duration_ns: int | None) -> float | None:

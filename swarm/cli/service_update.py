@@ -13,6 +13,8 @@ from swarm.cli.client import Client, OutdatedError, new_request_id
 from swarm.cli.command import DockerCommand
 from swarm.cli.errors import CliError
 from swarm.cli.flags import LIST, STRING, UINT, docker_bool_option
+from swarm.cli.plan import show_plan
+from swarm.cli.planflag import check_format, plan_flags
 from swarm.cli.service_create import seconds
 from swarm.cli.service_flags import (
     ADDRESS,
@@ -48,12 +50,16 @@ from swarm.cli.waiting import wait_for_service
 _ATTEMPTS = 10
 
 
+Change = Callable[[ServiceSpec], ServiceSpec]
+
+
 def change_service(
     client: Client,
     reference: str,
-    change: Callable[[ServiceSpec], ServiceSpec] | None,
+    change: Change | None,
     *,
     back_to: int = 0,
+    check_index: int | None = None,
 ) -> pb.UpdateServiceResponse:
     """Read the spec, change it, write it; where somebody else came between, once more. Without a
     `change` the service goes back to revision `back_to` (0: its previous spec).
@@ -62,23 +68,42 @@ def change_service(
     """
     attempt = 0
     while True:
-        found = client.ask(
-            lambda stubs: stubs.control.GetService, pb.GetServiceRequest(reference=reference)
-        ).service
-        request = pb.UpdateServiceRequest(
-            request_id=new_request_id(),
-            service_id=found.service.id,
-            version=found.service.meta.version,
-            spec=None if change is None else change(found.spec),
-            rollback=change is None,
-            rollback_to=back_to,
-        )
+        request = _request(client, reference, change, back_to, check_index)
         try:
             return client.ask(lambda stubs: stubs.control.UpdateService, request)
         except OutdatedError:
             attempt += 1
             if attempt >= _ATTEMPTS:
                 raise
+
+
+def _request(
+    client: Client, reference: str, change: Change | None, back_to: int, check_index: int | None
+) -> pb.UpdateServiceRequest:
+    """From the spec as it is now."""
+    found = client.ask(
+        lambda stubs: stubs.control.GetService, pb.GetServiceRequest(reference=reference)
+    ).service
+    return pb.UpdateServiceRequest(
+        request_id=new_request_id(),
+        service_id=found.service.id,
+        version=found.service.meta.version,
+        spec=None if change is None else change(found.spec),
+        rollback=change is None,
+        rollback_to=back_to,
+        check_index=check_index,
+    )
+
+
+def _planned(
+    client: Client,
+    reference: str,
+    change: Change | None,
+    check_index: int | None,
+    back_to: int = 0,
+) -> pb.PlannedChange:
+    request = _request(client, reference, change, back_to, check_index)
+    return pb.PlannedChange(update_service=request)
 
 
 def _update_only_flags(command: Command) -> Command:
@@ -189,13 +214,14 @@ def _pair(name: str, added: Any, removed: Any, adds: str, removes: str) -> tuple
 @_update_only_flags
 @common_flags(defaults=False)
 @waiting_flags
+@plan_flags
 @click.argument("service")
 @click.pass_obj
-def update(session: Session, service: str, **flags: Any) -> None:
+def update(session: Session, service: str, **flags: Any) -> int | None:
+    check_format(flags["plan"], flags["format"])
     if flags["rollback"]:
         _check_alone(flags)
-        _roll_back(session, service, flags)
-        return
+        return _roll_back(session, service, flags)
     flags["env_add"] = resolve_env(flags["env_add"], session.environment)
 
     def change(spec: ServiceSpec) -> ServiceSpec:
@@ -204,7 +230,11 @@ def update(session: Session, service: str, **flags: Any) -> None:
         except SpecError as error:
             raise CliError(str(error)) from error
 
-    answer = change_service(session.client, service, change)
+    check_index = flags["check_index"]
+    if flags["plan"]:
+        planned = _planned(session.client, service, change, check_index)
+        return show_plan(session.client, [planned], flags["format"])
+    answer = change_service(session.client, service, change, check_index=check_index)
     for warning in answer.warnings:
         click.echo(warning, err=True)
     click.echo(service)
@@ -214,9 +244,18 @@ def update(session: Session, service: str, **flags: Any) -> None:
         wait_for_service(
             session.client, service_id, service, quiet=flags["quiet"], timeout_s=timeout_s
         )
+    return None
 
 
-_GO_WITH_ROLLBACK = ("rollback", "detach", "quiet", "wait_timeout")
+_GO_WITH_ROLLBACK = (
+    "rollback",
+    "detach",
+    "quiet",
+    "wait_timeout",
+    "plan",
+    "check_index",
+    "format",
+)
 
 
 def _check_alone(flags: Mapping[str, Any]) -> None:
@@ -225,20 +264,27 @@ def _check_alone(flags: Mapping[str, Any]) -> None:
         raise CliError("other flags may not be combined with --rollback")
 
 
-def _roll_back(session: Session, service: str, flags: Mapping[str, Any], back_to: int = 0) -> None:
-    answer = change_service(session.client, service, None, back_to=back_to)
+def _roll_back(
+    session: Session, service: str, flags: Mapping[str, Any], back_to: int = 0
+) -> int | None:
+    client, check_index = session.client, flags["check_index"]
+    if flags["plan"]:
+        planned = _planned(client, service, None, check_index, back_to)
+        return show_plan(client, [planned], flags["format"])
+    answer = change_service(client, service, None, back_to=back_to, check_index=check_index)
     for warning in answer.warnings:
         click.echo(warning, err=True)
     click.echo(service)
     if not flags["detach"]:
         wait_for_service(
-            session.client,
+            client,
             answer.service.service.id,
             service,
             quiet=flags["quiet"],
             timeout_s=seconds(flags["wait_timeout"]),
             asked_back=True,
         )
+    return None
 
 
 @click.command(
@@ -253,10 +299,12 @@ def _roll_back(session: Session, service: str, flags: Mapping[str, Any], back_to
     about="Revision to go back to, see 'swarmctl history service' (default the previous one)",
 )
 @waiting_flags
+@plan_flags
 @click.argument("service")
 @click.pass_obj
-def rollback(session: Session, service: str, to: int | None, **flags: Any) -> None:
-    _roll_back(session, service, flags, to or 0)
+def rollback(session: Session, service: str, to: int | None, **flags: Any) -> int | None:
+    check_format(flags["plan"], flags["format"])
+    return _roll_back(session, service, flags, to or 0)
 
 
 @click.command(
@@ -269,21 +317,35 @@ def rollback(session: Session, service: str, to: int | None, **flags: Any) -> No
     "--detach", "-d", help="Exit immediately instead of waiting for the service to converge"
 )
 @wait_timeout_flag()
+@plan_flags
 @click.argument("services", nargs=-1, required=True)
 @click.pass_obj
 def scale(
-    session: Session, services: tuple[str, ...], detach: bool, wait_timeout: int | None
-) -> None:
+    session: Session,
+    services: tuple[str, ...],
+    detach: bool,
+    wait_timeout: int | None,
+    plan: bool,
+    check_index: int | None,
+    format: str | None,  # noqa: A002 - the flag's name
+) -> int | None:
+    check_format(plan, format)
     wanted = _parse_scales(services)
+    if plan:
+        client = session.client
+        changes = [_planned(client, name, _scaled(count), check_index) for name, count in wanted]
+        return show_plan(client, changes, format)
     errors: list[str] = []
     scaled: list[tuple[str, str]] = []
     for name, replicas in wanted:
         try:
-            service_id = _scale_one(session.client, name, replicas)
+            answer = change_service(
+                session.client, name, _scaled(replicas), check_index=check_index
+            )
         except CliError as error:
             errors.append(f"{name}: {error.message}")
             continue
-        scaled.append((name, service_id))
+        scaled.append((name, answer.service.service.id))
         click.echo(f"{name} scaled to {replicas}")
     for name, service_id in () if detach else scaled:
         try:
@@ -292,6 +354,7 @@ def scale(
             errors.append(error.message)
     if errors:
         raise CliError("\n".join(errors))
+    return None
 
 
 def _parse_scales(texts: tuple[str, ...]) -> list[tuple[str, int]]:
@@ -312,7 +375,7 @@ def _parse_scales(texts: tuple[str, ...]) -> list[tuple[str, int]]:
     return wanted
 
 
-def _scale_one(client: Client, name: str, replicas: int) -> str:
+def _scaled(replicas: int) -> Change:
     def change(spec: ServiceSpec) -> ServiceSpec:
         try:
             return with_replicas(spec, replicas)
@@ -321,7 +384,7 @@ def _scale_one(client: Client, name: str, replicas: int) -> str:
                 "scale can only be used with replicated or replicated-job mode"
             ) from error
 
-    return change_service(client, name, change).service.service.id
+    return change
 
 
 @click.command(

@@ -850,6 +850,245 @@ class RemoveServiceResponse(_message.Message):
 Global___RemoveServiceResponse: _TypeAlias = RemoveServiceResponse  # noqa: Y015
 
 @_typing.final
+class PlannedChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATE_SERVICE_FIELD_NUMBER: _builtins.int
+    UPDATE_SERVICE_FIELD_NUMBER: _builtins.int
+    REMOVE_SERVICE_FIELD_NUMBER: _builtins.int
+    UPDATE_NODE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def create_service(self) -> Global___CreateServiceRequest: ...
+    @_builtins.property
+    def update_service(self) -> Global___UpdateServiceRequest: ...
+    @_builtins.property
+    def remove_service(self) -> Global___RemoveServiceRequest: ...
+    @_builtins.property
+    def update_node(self) -> Global___UpdateNodeRequest: ...
+    def __init__(
+        self,
+        *,
+        create_service: Global___CreateServiceRequest | None = ...,
+        update_service: Global___UpdateServiceRequest | None = ...,
+        remove_service: Global___RemoveServiceRequest | None = ...,
+        update_node: Global___UpdateNodeRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_service", b"create_service", "kind", b"kind", "remove_service", b"remove_service", "update_node", b"update_node", "update_service", b"update_service"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_service", b"create_service", "kind", b"kind", "remove_service", b"remove_service", "update_node", b"update_node", "update_service", b"update_service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create_service", "update_service", "remove_service", "update_node"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___PlannedChange: _TypeAlias = PlannedChange  # noqa: Y015
+
+@_typing.final
+class PlanRequest(_message.Message):
+    """What these changes, one after the other, would lead to. Nothing is changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedChange]: ...
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___PlannedChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanRequest: _TypeAlias = PlanRequest  # noqa: Y015
+
+@_typing.final
+class PlannedObject(_message.Message):
+    """A service or a node that would be changed: its spec as it is (absent: a new one) and as it
+    would be (absent: removed). The same twice: there is nothing new in it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    OLD_SERVICE_FIELD_NUMBER: _builtins.int
+    NEW_SERVICE_FIELD_NUMBER: _builtins.int
+    OLD_NODE_FIELD_NUMBER: _builtins.int
+    NEW_NODE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    name: _builtins.str
+    @_builtins.property
+    def old_service(self) -> _service_pb2.ServiceSpec: ...
+    @_builtins.property
+    def new_service(self) -> _service_pb2.ServiceSpec: ...
+    @_builtins.property
+    def old_node(self) -> _node_pb2.NodeSpec: ...
+    @_builtins.property
+    def new_node(self) -> _node_pb2.NodeSpec: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        old_service: _service_pb2.ServiceSpec | None = ...,
+        new_service: _service_pb2.ServiceSpec | None = ...,
+        old_node: _node_pb2.NodeSpec | None = ...,
+        new_node: _node_pb2.NodeSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["new_node", b"new_node", "new_service", b"new_service", "old_node", b"old_node", "old_service", b"old_service"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "new_node", b"new_node", "new_service", b"new_service", "old_node", b"old_node", "old_service", b"old_service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedObject: _TypeAlias = PlannedObject  # noqa: Y015
+
+@_typing.final
+class PlannedTask(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_NAME_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    service_name: _builtins.str
+    slot: _builtins.int
+    """0 in global services."""
+    node_id: _builtins.str
+    hostname: _builtins.str
+    def __init__(
+        self,
+        *,
+        service_name: _builtins.str = ...,
+        slot: _builtins.int = ...,
+        node_id: _builtins.str = ...,
+        hostname: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hostname", b"hostname", "node_id", b"node_id", "service_name", b"service_name", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedTask: _TypeAlias = PlannedTask  # noqa: Y015
+
+@_typing.final
+class NodeRefusal(_message.Message):
+    """Why a node does not take a task: the first filter that refuses it, and by how much."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    hostname: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        hostname: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hostname", b"hostname", "node_id", b"node_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeRefusal: _TypeAlias = NodeRefusal  # noqa: Y015
+
+@_typing.final
+class WaitingTasks(_message.Message):
+    """Tasks of one service (of a global one: for one node) that find no node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_NAME_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    service_id: _builtins.str
+    service_name: _builtins.str
+    tasks: _builtins.int
+    @_builtins.property
+    def slots(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of some of them."""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeRefusal]: ...
+    def __init__(
+        self,
+        *,
+        service_id: _builtins.str = ...,
+        service_name: _builtins.str = ...,
+        tasks: _builtins.int = ...,
+        slots: _abc.Iterable[_builtins.int] | None = ...,
+        refusals: _abc.Iterable[Global___NodeRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusals", b"refusals", "service_id", b"service_id", "service_name", b"service_name", "slots", b"slots", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitingTasks: _TypeAlias = WaitingTasks  # noqa: Y015
+
+@_typing.final
+class PlanResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
+    TASKS_STARTED_FIELD_NUMBER: _builtins.int
+    TASKS_STOPPED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    CUT_OFF_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """The store's revision that it was computed from, for --check-index."""
+    tasks_started: _builtins.int
+    tasks_stopped: _builtins.int
+    cut_off: _builtins.bool
+    """More would happen than was computed."""
+    @_builtins.property
+    def objects(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedObject]: ...
+    @_builtins.property
+    def started(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedTask]:
+        """The first 5,000, and how many there are."""
+
+    @_builtins.property
+    def stopped(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedTask]: ...
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___WaitingTasks]: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        objects: _abc.Iterable[Global___PlannedObject] | None = ...,
+        started: _abc.Iterable[Global___PlannedTask] | None = ...,
+        stopped: _abc.Iterable[Global___PlannedTask] | None = ...,
+        tasks_started: _builtins.int = ...,
+        tasks_stopped: _builtins.int = ...,
+        waiting: _abc.Iterable[Global___WaitingTasks] | None = ...,
+        cut_off: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut_off", b"cut_off", "index", b"index", "objects", b"objects", "started", b"started", "stopped", b"stopped", "tasks_started", b"tasks_started", "tasks_stopped", b"tasks_stopped", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanResponse: _TypeAlias = PlanResponse  # noqa: Y015
+
+@_typing.final
 class CreateSecretRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -104,6 +104,11 @@ class ControlStub:
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryRequest.SerializeToString,
                 response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryResponse.FromString,
                 _registered_method=True)
+        self.Plan = channel.unary_unary(
+                '/swarm.api.v1.Control/Plan',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.PlanRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.PlanResponse.FromString,
+                _registered_method=True)
         self.CreateSecret = channel.unary_unary(
                 '/swarm.api.v1.Control/CreateSecret',
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.CreateSecretRequest.SerializeToString,
@@ -263,6 +268,12 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ServiceHistory(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Plan(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -431,6 +442,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.ServiceHistory,
                     request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryRequest.FromString,
                     response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryResponse.SerializeToString,
+            ),
+            'Plan': grpc.unary_unary_rpc_method_handler(
+                    servicer.Plan,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.PlanRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.PlanResponse.SerializeToString,
             ),
             'CreateSecret': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSecret,
@@ -886,6 +902,33 @@ class Control:
             '/swarm.api.v1.Control/ServiceHistory',
             swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryRequest.SerializeToString,
             swarm_dot_api_dot_v1_dot_control__pb2.ServiceHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Plan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/Plan',
+            swarm_dot_api_dot_v1_dot_control__pb2.PlanRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.PlanResponse.FromString,
             options,
             channel_credentials,
             insecure,

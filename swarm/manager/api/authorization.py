@@ -40,6 +40,7 @@ CONTROL_METHODS: Final = (
     "UpdateService",
     "RemoveService",
     "ServiceHistory",
+    "Plan",
     "CreateSecret",
     "GetSecret",
     "ListSecrets",

@@ -6,6 +6,7 @@ from swarm.manager.api.cluster import ClusterMethods
 from swarm.manager.api.configs import ConfigMethods
 from swarm.manager.api.forwarding import Forwarding
 from swarm.manager.api.nodes import NodeMethods
+from swarm.manager.api.plans import PlanMethods
 from swarm.manager.api.secrets import SecretMethods
 from swarm.manager.api.services import ServiceMethods
 from swarm.manager.api.tasks import TaskMethods
@@ -37,6 +38,8 @@ class ControlApi:
         self.UpdateService = services.UpdateService
         self.RemoveService = services.RemoveService
         self.ServiceHistory = services.ServiceHistory
+
+        self.Plan = PlanMethods(manager, forwarding).Plan
 
         secrets = SecretMethods(manager, forwarding)
         self.CreateSecret = secrets.CreateSecret

@@ -36,6 +36,7 @@ class Cluster:
     services: dict[str, service_pb2.Service] = field(default_factory=dict)
     specs: dict[str, service_pb2.ServiceSpec] = field(default_factory=dict)
     history: dict[str, list[service_pb2.ServiceRevision]] = field(default_factory=dict)
+    plan: control_pb2.PlanResponse = field(default_factory=control_pb2.PlanResponse)
     tasks: dict[str, task_pb2.Task] = field(default_factory=dict)
     cluster: cluster_pb2.Cluster = field(default_factory=cluster_pb2.Cluster)
     answers: dict[str, Any] = field(default_factory=dict)
@@ -331,6 +332,10 @@ class Manager(ControlServicer, DaemonServicer):
             return control_pb2.UpdateServiceResponse(service=self._service_view(service.id))
 
         return self._once(request, context, act)
+
+    def Plan(self, request: Any, context: Any) -> Any:
+        self._enter("Plan", request, context)
+        return self.cluster.plan
 
     def ServiceHistory(self, request: Any, context: Any) -> Any:
         self._enter("ServiceHistory", request, context)

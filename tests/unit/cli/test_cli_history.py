@@ -25,7 +25,7 @@ def spec(image: str = "nginx:1", replicas: int = 1, *env: str) -> ServiceSpec:
 def web(cluster):
     service = cluster.create(spec())
     service.revision = 3
-    specs = [("uid:0", spec()), ("ann", spec("nginx:2", 3, "A=1")), ("brain", spec())]
+    specs = [("uid 0", spec()), ("ann", spec("nginx:2", 3, "A=1")), ("brain", spec())]
     cluster.history[service.id] = [
         ServiceRevision(
             revision=number,
@@ -48,7 +48,7 @@ def test_history_says_who_when_and_what(manager, web, swarmctl) -> None:
         "2          3 minutes ago   ann                          "
         "~ Mode.Replicated.Replicas: 1 -> 3; + ContainerSpec.Env: A=1; "
         "~ ContainerSpec.Image: nginx:1 -> nginx:2\n"
-        "1          4 minutes ago   uid:0                        created\n"
+        "1          4 minutes ago   uid 0                        created\n"
     )
     assert swarmctl("history", "service", "-q", "web").out == "3\n2\n1\n"
     newest = json.loads(

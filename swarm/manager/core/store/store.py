@@ -329,6 +329,16 @@ class Store(Tables):
         rows = [list(self._rows[table].values()) for table in TABLES]
         return StoreImage(header, rows, self._memory.all())
 
+    @classmethod
+    def from_image(cls, image: StoreImage) -> "Store":
+        """A store that goes its own way from there. Rows are shared: they are never mutated."""
+        store = cls()
+        for table, rows in zip(TABLES, image.rows, strict=True):
+            for row in rows:
+                store.load(table, row)
+        store.loaded(image.header, image.verdicts)
+        return store
+
     def load(self, table: Table.ValueType, obj: StoreObject) -> None:
         """One row of a snapshot, into a store that is not in use yet: see Restoration."""
         self._swap(table, obj.id, self._rows[table].get(obj.id), obj)

@@ -73,16 +73,7 @@ def update(
     Raises InvalidRequest.
     """
     del now_ns  # the log entry's time becomes the object's
-    node = _existing(view, node_id)
-    written = node.meta.version
-    if check_index is not None and written > check_index:
-        raise InvalidRequest(changed_since("node", _name(node), written, check_index))
-    if written != version:
-        raise InvalidRequest(
-            f"update out of sequence: node {_name(node)} was changed meanwhile; "
-            "read it again and repeat",
-            ErrorCode.CONFLICT,
-        )
+    node = check_version(view, node_id, version, check_index)
     check_labels("node labels", spec.annotations.labels)
     if node.spec.role == NODE_ROLE_MANAGER and spec.role == NODE_ROLE_WORKER:
         _check_demotion(view, node, reachable_raft_ids)
@@ -90,8 +81,24 @@ def update(
     changed.CopyFrom(node)
     changed.spec.CopyFrom(spec)
     return Transaction(
-        who=who, changes=[Change(replace=Object(node=changed), expected_version=version)]
+        who=who,
+        changes=[Change(replace=Object(node=changed), expected_version=node.meta.version)],
     )
+
+
+def check_version(view: View, node_id: str, version: int, check_index: int | None = None) -> Node:
+    """The node, which must be as the caller read it (`version` 0: any). Raises InvalidRequest."""
+    node = _existing(view, node_id)
+    written = node.meta.version
+    if check_index is not None and written > check_index:
+        raise InvalidRequest(changed_since("node", _name(node), written, check_index))
+    if version and written != version:
+        raise InvalidRequest(
+            f"update out of sequence: node {_name(node)} was changed meanwhile; "
+            "read it again and repeat",
+            ErrorCode.CONFLICT,
+        )
+    return node
 
 
 def remove(view: View, node_id: str, force: bool, who: str) -> Transaction:

@@ -59,8 +59,7 @@ def update(
     Raises InvalidRequest.
     """
     del now_ns  # the log entry's time becomes the objects'
-    current = _existing(view, service_id)
-    _check_version(view, current, version, check_index)
+    current = check_version(view, service_id, version, check_index)
     spec = _whole(view, spec)
     old_spec = view.spec(service_id, current.revision)
     assert old_spec is not None, "a service's current revision is never pruned"
@@ -90,8 +89,7 @@ def rollback(
 
     `version` and `check_index` as in `update`. Raises InvalidRequest.
     """
-    current = _existing(view, service_id)
-    _check_version(view, current, version, check_index)
+    current = check_version(view, service_id, version, check_index)
     earlier = _spec_of(view, current, to) if to else _previous_spec(view, current)
     file_references.check_there(view, earlier.task.container)
     try:
@@ -118,6 +116,28 @@ def remove(view: View, service_id: str, who: str) -> Transaction:
     _existing(view, service_id)
     deletion = Deletion(table=TABLE_SERVICE, id=service_id)
     return Transaction(who=who, changes=[Change(delete=deletion)])
+
+
+def check_version(
+    view: View, service_id: str, version: int, check_index: int | None = None
+) -> Service:
+    """The service, whose spec must be the one that the caller read (`version` 0: any). What
+    managers write to the service meanwhile (why its tasks wait) is none of the caller's business.
+
+    Raises InvalidRequest.
+    """
+    service = _existing(view, service_id)
+    row = view.revision_row(service.id, service.revision)
+    written = row.meta.version if row is not None else service.meta.version
+    if check_index is not None and written > check_index:
+        raise InvalidRequest(changed_since("service", service.name, written, check_index))
+    if version and not written <= version <= service.meta.version:
+        raise InvalidRequest(
+            f"update out of sequence: service {service.name} was changed meanwhile; "
+            "read it again and repeat",
+            ErrorCode.CONFLICT,
+        )
+    return service
 
 
 def _whole(view: View, spec: ServiceSpec) -> ServiceSpec:
@@ -176,21 +196,6 @@ def _spec_of(view: View, service: Service, revision: int) -> ServiceSpec:
             ErrorCode.FAILED_PRECONDITION,
         )
     return spec
-
-
-def _check_version(view: View, service: Service, version: int, check_index: int | None) -> None:
-    """The spec must be the one that the caller read. What managers write to the service
-    meanwhile (why its tasks wait) is none of the caller's business."""
-    row = view.revision_row(service.id, service.revision)
-    written = row.meta.version if row is not None else service.meta.version
-    if check_index is not None and written > check_index:
-        raise InvalidRequest(changed_since("service", service.name, written, check_index))
-    if not written <= version <= service.meta.version:
-        raise InvalidRequest(
-            f"update out of sequence: service {service.name} was changed meanwhile; "
-            "read it again and repeat",
-            ErrorCode.CONFLICT,
-        )
 
 
 def _check_unchangeable(old: ServiceSpec, new: ServiceSpec) -> None:
