@@ -103,7 +103,8 @@ class Client:
 
     def close(self) -> None:
         self._closed = True
-        for stubs in self._stubs.values():
+        # A watch of another thread may be opening one.
+        for stubs in list(self._stubs.values()):
             stubs.channel.close()
 
     def clone(self) -> Client:

@@ -24,6 +24,8 @@ _LAZY = (
     LazyCommand("swarm", "swarm.cli.swarm:swarm", "Manage Swarm"),
     LazyCommand("node", "swarm.cli.node:node", "Manage Swarm nodes"),
     LazyCommand("service", "swarm.cli.service:service", "Manage Swarm services"),
+    LazyCommand("stack", "swarm.cli.stack:stack", "Manage Swarm stacks"),
+    LazyCommand("compose", "swarm.cli.compose:compose", "Run compose files on the swarm"),
     LazyCommand("task", "swarm.cli.task:task", "Manage Swarm tasks"),
     LazyCommand("secret", "swarm.cli.secret:secret", "Manage Swarm secrets"),
     LazyCommand("config", "swarm.cli.config:config", "Manage Swarm configs"),
@@ -41,11 +43,11 @@ _LAZY = (
     ),
 )
 _DOCKER_VERBS = (
-    "attach", "build", "builder", "buildx", "checkpoint", "commit", "compose",
+    "attach", "build", "builder", "buildx", "checkpoint", "commit",
     "container", "context", "cp", "create", "diff", "events", "exec", "export",
     "image", "images", "import", "inspect", "kill", "load", "login", "logout", "logs",
     "manifest", "network", "pause", "plugin", "port", "ps", "pull", "push", "rename",
-    "restart", "rm", "rmi", "run", "save", "search", "stack", "start", "stats",
+    "restart", "rm", "rmi", "run", "save", "search", "start", "stats",
     "stop", "system", "tag", "top", "trust", "unpause", "update", "volume", "wait",
 )  # fmt: skip
 _DOCKER_FLAGS = (

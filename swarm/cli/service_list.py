@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
@@ -31,7 +31,7 @@ from swarm.cli.tasklist import print_tasks
 from swarm.dockerapi.service import service_to_json
 from swarm.units import truncate_id
 
-_FILTERS = ("id", "label", "mode", "name")
+FILTERS = ("id", "label", "mode", "name")
 _COLUMNS = (
     Column("ID", "ID", truncate_id),
     Column("Name", "NAME"),
@@ -48,10 +48,21 @@ _COLUMNS = (
 @quiet_option()
 @click.pass_obj
 def ls(session: Session, filter: tuple[str, ...], format: str | None, quiet: bool) -> None:  # noqa: A002
-    filters = parse_filters(filter, _FILTERS)
+    filters = parse_filters(filter, FILTERS)
     services = session.client.ask(
         lambda stubs: stubs.control.ListServices, pb.ListServicesRequest()
     ).services
+    print_services(services, filters, format=format, quiet=quiet)
+
+
+def print_services(
+    services: Iterable[pb.ServiceView],
+    filters: Mapping[str, Sequence[str]],
+    *,
+    format: str | None,  # noqa: A002 - the flag's name
+    quiet: bool,
+) -> None:
+    """Those that the filters let through, by name."""
     chosen = [view for view in services if _matches(view, filters)]
     chosen.sort(key=lambda view: natural(view.service.name))
     print_list([_row(view) for view in chosen], _COLUMNS, format=format, quiet=quiet)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -35,43 +36,60 @@ class _Prefix:
     no_resolve: bool
 
 
+_FLAGS = (
+    docker_bool_option("--details", help="Show extra details provided to logs"),
+    docker_bool_option("--follow", "-f", help="Follow log output"),
+    docker_bool_option("--no-resolve", help="Do not map IDs to Names in output"),
+    docker_bool_option("--no-task-ids", help="Do not include task IDs in output"),
+    no_trunc_option(),
+    docker_bool_option("--raw", help="Do not neatly format logs"),
+    click.option(
+        "--since",
+        type=STRING,
+        help='Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for '
+        "42 minutes)",
+    ),
+    click.option(
+        "--until",
+        type=STRING,
+        help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" '
+        "for 42 minutes)",
+    ),
+    click.option(
+        "--tail",
+        "-n",
+        type=STRING,
+        default="all",
+        help="Number of lines to show from the end of the logs",
+    ),
+    docker_bool_option("--timestamps", "-t", help="Show timestamps"),
+)
+
+
+def log_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of `service logs`, for other commands that show logs."""
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
 @click.command(
     "logs",
     cls=DockerCommand,
     usage="[OPTIONS] SERVICE|TASK",
     help="Fetch the logs of a service or task",
 )
-@docker_bool_option("--details", help="Show extra details provided to logs")
-@docker_bool_option("--follow", "-f", help="Follow log output")
-@docker_bool_option("--no-resolve", help="Do not map IDs to Names in output")
-@docker_bool_option("--no-task-ids", help="Do not include task IDs in output")
-@no_trunc_option()
-@docker_bool_option("--raw", help="Do not neatly format logs")
-@click.option(
-    "--since",
-    type=STRING,
-    help='Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 '
-    "minutes)",
-)
-@click.option(
-    "--until",
-    type=STRING,
-    help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for '
-    "42 minutes)",
-)
-@click.option(
-    "--tail",
-    "-n",
-    type=STRING,
-    default="all",
-    help="Number of lines to show from the end of the logs",
-)
-@docker_bool_option("--timestamps", "-t", help="Show timestamps")
+@log_flags
 @click.argument("reference", metavar="SERVICE|TASK")
 @click.pass_obj
-def logs(
-    session: Session,
-    reference: str,
+def logs(session: Session, reference: str, **flags: Any) -> None:
+    print_logs(session.client, [reference], **flags)
+
+
+def print_logs(
+    client: Client,
+    references: Sequence[str],
+    *,
     details: bool,
     follow: bool,
     no_resolve: bool,
@@ -83,6 +101,7 @@ def logs(
     tail: str,
     timestamps: bool,
 ) -> None:
+    """Lines of services and tasks as they come, until there are no more. Raises CliError."""
     options = LogOptions(
         follow=follow,
         tail=_tail(tail),
@@ -92,8 +111,8 @@ def logs(
         stderr=True,
     )
     prefix = _Prefix(raw, timestamps, details, not no_task_ids, no_trunc, no_resolve)
-    names = _Names(session.client, reference, prefix)
-    for answer in _answers(session.client, reference, options):
+    names = _Names(client, references, prefix)
+    for answer in _answers(client, references, options):
         for line in answer.lines:
             stream = sys.stderr if line.stream == LOG_STREAM_STDERR else sys.stdout
             stream.buffer.write(names.prefix(line) + line.data + b"\n")
@@ -143,7 +162,7 @@ def _timestamp_ns(text: str) -> int:
 
 
 def _answers(
-    client: Client, reference: str, options: LogOptions
+    client: Client, references: Sequence[str], options: LogOptions
 ) -> Iterator[pb.ServiceLogsResponse]:
     """As they come. Where a manager is lost the next one is asked for what is not here yet."""
     newest: dict[str, int] = {}
@@ -157,7 +176,7 @@ def _answers(
         if seen:
             options.since_ns = min(seen.values())
             options.tail = -1
-        return pb.ServiceLogsRequest(references=[reference], options=options)
+        return pb.ServiceLogsRequest(references=references, options=options)
 
     for answer in client.follow(lambda stubs: stubs.control.ServiceLogs, request):
         fresh = [line for line in answer.lines if line.timestamp_ns > seen.get(line.task_id, -1)]
@@ -172,14 +191,14 @@ class _Names:
     """Prefixes of lines, made once a task."""
 
     client: Client
-    reference: str
+    references: Sequence[str]
     options: _Prefix
     _width: int = 1
     _hostnames: Mapping[str, str] = field(default_factory=dict[str, str])
     _prefixes: dict[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
-        self._width = self._slot_width()
+        self._width = max(map(self._slot_width, self.references))
         if not (self.options.raw or self.options.no_resolve):
             nodes = self.client.ask(lambda s: s.control.ListNodes, pb.ListNodesRequest()).nodes
             self._hostnames = {v.node.id: v.node.description.hostname for v in nodes}
@@ -192,21 +211,21 @@ class _Names:
             text += f"{self._prefixes[line.task_id]}    | "
         return (text + (" " if self.options.details else "")).encode()
 
-    def _slot_width(self) -> int:
+    def _slot_width(self, reference: str) -> int:
         """Digits of the highest slot. Raises CliError when there is no such service or task."""
-        request = pb.GetServiceRequest(reference=self.reference)
+        request = pb.GetServiceRequest(reference=reference)
         try:
             service = self.client.ask(lambda s: s.control.GetService, request).service
         except NotFoundError:
-            return self._task_slot_width()
+            return self._task_slot_width(reference)
         return len(str(service.spec.replicated.replicas))
 
-    def _task_slot_width(self) -> int:
-        request = pb.GetTaskRequest(reference=self.reference)
+    def _task_slot_width(self, reference: str) -> int:
+        request = pb.GetTaskRequest(reference=reference)
         try:
             return len(str(self.client.ask(lambda s: s.control.GetTask, request).task.task.slot))
         except NotFoundError as error:
-            raise CliError(f"no such task or service: {self.reference}") from error
+            raise CliError(f"no such task or service: {reference}") from error
 
     def _task_prefix(self, line: LogLine) -> str:
         slot, service = "0", line.task_id

@@ -77,7 +77,7 @@ def outlook(service: pb.ServiceView, tasks: Iterable[Task], *, asked_back: bool 
     total = len(current) if is_global else service.spec.replicated.replicas
     running = sum(task.status.state == TASK_STATE_RUNNING for task in current)
     slots = _slots(current, total, is_global)
-    message = service.service.pending.message
+    message = service.service.pending.message or _held(service)
     if message in (slot.error for slot in slots):
         message = ""
     update = service.service.update
@@ -148,6 +148,11 @@ def _ended(update: UpdateStatus, *, asked_back: bool) -> str:
     if update.state == UPDATE_STATE_ROLLBACK_COMPLETED and not asked_back:
         return f"service update rolled back: {update.message}"
     return ""
+
+
+def _held(service: pb.ServiceView) -> str:
+    """What a service whose tasks are held back waits for."""
+    return f"waits for {' and '.join(service.waits_for)}" if service.waits_for else ""
 
 
 def _last_failure(tasks: Iterable[Task], current: Iterable[Task]) -> str:

@@ -46,6 +46,25 @@ REACHABILITY_UNREACHABLE: Reachability.ValueType  # 1
 REACHABILITY_REACHABLE: Reachability.ValueType  # 2
 Global___Reachability: _TypeAlias = Reachability  # noqa: Y015
 
+class _StackAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StackActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StackAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STACK_ACTION_UNCHANGED: _StackAction.ValueType  # 0
+    STACK_ACTION_CREATED: _StackAction.ValueType  # 1
+    STACK_ACTION_UPDATED: _StackAction.ValueType  # 2
+    STACK_ACTION_REMOVED: _StackAction.ValueType  # 3
+
+class StackAction(_StackAction, metaclass=_StackActionEnumTypeWrapper): ...
+
+STACK_ACTION_UNCHANGED: StackAction.ValueType  # 0
+STACK_ACTION_CREATED: StackAction.ValueType  # 1
+STACK_ACTION_UPDATED: StackAction.ValueType  # 2
+STACK_ACTION_REMOVED: StackAction.ValueType  # 3
+Global___StackAction: _TypeAlias = StackAction  # noqa: Y015
+
 @_typing.final
 class ManagerView(_message.Message):
     """Computed when asked: none of it is stored."""
@@ -114,6 +133,7 @@ class ServiceView(_message.Message):
     DESIRED_TASKS_FIELD_NUMBER: _builtins.int
     COMPLETED_TASKS_FIELD_NUMBER: _builtins.int
     SPEC_CREATED_AT_NS_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
     running_tasks: _builtins.int
     desired_tasks: _builtins.int
     """Replicas, or nodes eligible for a global service."""
@@ -129,6 +149,10 @@ class ServiceView(_message.Message):
     def previous_spec(self) -> _service_pb2.ServiceSpec:
         """Absent without a previous one."""
 
+    @_builtins.property
+    def waits_for(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """While it is held: what it still waits for ("db to be healthy")."""
+
     def __init__(
         self,
         *,
@@ -139,10 +163,11 @@ class ServiceView(_message.Message):
         desired_tasks: _builtins.int = ...,
         completed_tasks: _builtins.int = ...,
         spec_created_at_ns: _builtins.int = ...,
+        waits_for: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["previous_spec", b"previous_spec", "service", b"service", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_tasks", b"completed_tasks", "desired_tasks", b"desired_tasks", "previous_spec", b"previous_spec", "running_tasks", b"running_tasks", "service", b"service", "spec", b"spec", "spec_created_at_ns", b"spec_created_at_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_tasks", b"completed_tasks", "desired_tasks", b"desired_tasks", "previous_spec", b"previous_spec", "running_tasks", b"running_tasks", "service", b"service", "spec", b"spec", "spec_created_at_ns", b"spec_created_at_ns", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1511,6 +1536,157 @@ class RemoveConfigResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RemoveConfigResponse: _TypeAlias = RemoveConfigResponse  # noqa: Y015
+
+@_typing.final
+class StackChange(_message.Message):
+    """What became of one part of a stack."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    table: _store_pb2.Table.ValueType
+    """TABLE_SERVICE, TABLE_SECRET or TABLE_CONFIG."""
+    id: _builtins.str
+    name: _builtins.str
+    action: Global___StackAction.ValueType
+    @_builtins.property
+    def before(self) -> _service_pb2.ServiceSpec:
+        """Of a service that is not unchanged: its spec, absent where there is none."""
+
+    @_builtins.property
+    def after(self) -> _service_pb2.ServiceSpec: ...
+    def __init__(
+        self,
+        *,
+        table: _store_pb2.Table.ValueType = ...,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        action: Global___StackAction.ValueType = ...,
+        before: _service_pb2.ServiceSpec | None = ...,
+        after: _service_pb2.ServiceSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "before", b"before", "id", b"id", "name", b"name", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StackChange: _TypeAlias = StackChange  # noqa: Y015
+
+@_typing.final
+class DeployStackRequest(_message.Message):
+    """All of it, or nothing. Names are those in the cluster ("STACK_web"); what the services name among
+    secrets and configs is of this request, or there already.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
+    CONFIGS_FIELD_NUMBER: _builtins.int
+    PRUNE_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    name: _builtins.str
+    prune: _builtins.bool
+    """Services of the stack that are not in the request go."""
+    plan: _builtins.bool
+    """Answer with what would change, and change nothing."""
+    @_builtins.property
+    def services(self) -> _containers.RepeatedCompositeFieldContainer[_service_pb2.ServiceSpec]: ...
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[_secret_pb2.SecretSpec]: ...
+    @_builtins.property
+    def configs(self) -> _containers.RepeatedCompositeFieldContainer[_config_pb2.ConfigSpec]: ...
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        services: _abc.Iterable[_service_pb2.ServiceSpec] | None = ...,
+        secrets: _abc.Iterable[_secret_pb2.SecretSpec] | None = ...,
+        configs: _abc.Iterable[_config_pb2.ConfigSpec] | None = ...,
+        prune: _builtins.bool = ...,
+        plan: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configs", b"configs", "name", b"name", "plan", b"plan", "prune", b"prune", "request_id", b"request_id", "secrets", b"secrets", "services", b"services"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeployStackRequest: _TypeAlias = DeployStackRequest  # noqa: Y015
+
+@_typing.final
+class DeployStackResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___StackChange]: ...
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___StackChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeployStackResponse: _TypeAlias = DeployStackResponse  # noqa: Y015
+
+@_typing.final
+class RemoveStackRequest(_message.Message):
+    """Its services, secrets and configs: all of them, or nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveStackRequest: _TypeAlias = RemoveStackRequest  # noqa: Y015
+
+@_typing.final
+class RemoveStackResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___StackChange]: ...
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___StackChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveStackResponse: _TypeAlias = RemoveStackResponse  # noqa: Y015
 
 @_typing.final
 class GetTaskRequest(_message.Message):

@@ -159,6 +159,16 @@ class ControlStub:
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveConfigRequest.SerializeToString,
                 response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveConfigResponse.FromString,
                 _registered_method=True)
+        self.DeployStack = channel.unary_unary(
+                '/swarm.api.v1.Control/DeployStack',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.DeployStackRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.DeployStackResponse.FromString,
+                _registered_method=True)
+        self.RemoveStack = channel.unary_unary(
+                '/swarm.api.v1.Control/RemoveStack',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackResponse.FromString,
+                _registered_method=True)
         self.GetTask = channel.unary_unary(
                 '/swarm.api.v1.Control/GetTask',
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.GetTaskRequest.SerializeToString,
@@ -339,6 +349,18 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeployStack(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveStack(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTask(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -497,6 +519,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.RemoveConfig,
                     request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveConfigRequest.FromString,
                     response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveConfigResponse.SerializeToString,
+            ),
+            'DeployStack': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeployStack,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.DeployStackRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.DeployStackResponse.SerializeToString,
+            ),
+            'RemoveStack': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveStack,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackResponse.SerializeToString,
             ),
             'GetTask': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTask,
@@ -1199,6 +1231,60 @@ class Control:
             '/swarm.api.v1.Control/RemoveConfig',
             swarm_dot_api_dot_v1_dot_control__pb2.RemoveConfigRequest.SerializeToString,
             swarm_dot_api_dot_v1_dot_control__pb2.RemoveConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeployStack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/DeployStack',
+            swarm_dot_api_dot_v1_dot_control__pb2.DeployStackRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.DeployStackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveStack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/RemoveStack',
+            swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackResponse.FromString,
             options,
             channel_credentials,
             insecure,

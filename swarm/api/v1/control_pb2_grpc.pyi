@@ -58,6 +58,8 @@ class ControlStub:
     ListConfigs: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListConfigsRequest, _control_pb2.ListConfigsResponse]
     UpdateConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.UpdateConfigRequest, _control_pb2.UpdateConfigResponse]
     RemoveConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveConfigRequest, _control_pb2.RemoveConfigResponse]
+    DeployStack: _grpc.UnaryUnaryMultiCallable[_control_pb2.DeployStackRequest, _control_pb2.DeployStackResponse]
+    RemoveStack: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveStackRequest, _control_pb2.RemoveStackResponse]
     GetTask: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetTaskRequest, _control_pb2.GetTaskResponse]
     ListTasks: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListTasksRequest, _control_pb2.ListTasksResponse]
     ServiceLogs: _grpc.UnaryStreamMultiCallable[_control_pb2.ServiceLogsRequest, _control_pb2.ServiceLogsResponse]
@@ -93,6 +95,8 @@ class ControlAsyncStub(ControlStub):
     ListConfigs: _aio.UnaryUnaryMultiCallable[_control_pb2.ListConfigsRequest, _control_pb2.ListConfigsResponse]  # type: ignore[assignment]
     UpdateConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.UpdateConfigRequest, _control_pb2.UpdateConfigResponse]  # type: ignore[assignment]
     RemoveConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveConfigRequest, _control_pb2.RemoveConfigResponse]  # type: ignore[assignment]
+    DeployStack: _aio.UnaryUnaryMultiCallable[_control_pb2.DeployStackRequest, _control_pb2.DeployStackResponse]  # type: ignore[assignment]
+    RemoveStack: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveStackRequest, _control_pb2.RemoveStackResponse]  # type: ignore[assignment]
     GetTask: _aio.UnaryUnaryMultiCallable[_control_pb2.GetTaskRequest, _control_pb2.GetTaskResponse]  # type: ignore[assignment]
     ListTasks: _aio.UnaryUnaryMultiCallable[_control_pb2.ListTasksRequest, _control_pb2.ListTasksResponse]  # type: ignore[assignment]
     ServiceLogs: _aio.UnaryStreamMultiCallable[_control_pb2.ServiceLogsRequest, _control_pb2.ServiceLogsResponse]  # type: ignore[assignment]
@@ -275,6 +279,20 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.RemoveConfigRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.RemoveConfigResponse, _abc.Awaitable[_control_pb2.RemoveConfigResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def DeployStack(
+        self,
+        request: _control_pb2.DeployStackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.DeployStackResponse, _abc.Awaitable[_control_pb2.DeployStackResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveStack(
+        self,
+        request: _control_pb2.RemoveStackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RemoveStackResponse, _abc.Awaitable[_control_pb2.RemoveStackResponse]]: ...
 
     @_abc_1.abstractmethod
     def GetTask(

@@ -103,6 +103,29 @@ ENDPOINT_MODE_VIP: EndpointMode.ValueType  # 0
 ENDPOINT_MODE_DNSRR: EndpointMode.ValueType  # 1
 Global___EndpointMode: _TypeAlias = EndpointMode  # noqa: Y015
 
+class _DependencyCondition:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DependencyConditionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DependencyCondition.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEPENDENCY_CONDITION_STARTED: _DependencyCondition.ValueType  # 0
+    """As many tasks run as are wanted."""
+    DEPENDENCY_CONDITION_HEALTHY: _DependencyCondition.ValueType  # 1
+    """The same: a task with a health check counts as running once it is healthy."""
+    DEPENDENCY_CONDITION_COMPLETED: _DependencyCondition.ValueType  # 2
+    """As many tasks have completed as are wanted: of a job, or of a service that is not restarted."""
+
+class DependencyCondition(_DependencyCondition, metaclass=_DependencyConditionEnumTypeWrapper): ...
+
+DEPENDENCY_CONDITION_STARTED: DependencyCondition.ValueType  # 0
+"""As many tasks run as are wanted."""
+DEPENDENCY_CONDITION_HEALTHY: DependencyCondition.ValueType  # 1
+"""The same: a task with a health check counts as running once it is healthy."""
+DEPENDENCY_CONDITION_COMPLETED: DependencyCondition.ValueType  # 2
+"""As many tasks have completed as are wanted: of a job, or of a service that is not restarted."""
+Global___DependencyCondition: _TypeAlias = DependencyCondition  # noqa: Y015
+
 class _UpdateState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -906,6 +929,30 @@ class EndpointSpec(_message.Message):
 Global___EndpointSpec: _TypeAlias = EndpointSpec  # noqa: Y015
 
 @_typing.final
+class ServiceDependency(_message.Message):
+    """Another service that must have come so far before the first task of this one is made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_NAME_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    service_name: _builtins.str
+    condition: Global___DependencyCondition.ValueType
+    def __init__(
+        self,
+        *,
+        service_name: _builtins.str = ...,
+        condition: Global___DependencyCondition.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "service_name", b"service_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceDependency: _TypeAlias = ServiceDependency  # noqa: Y015
+
+@_typing.final
 class ServiceSpec(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -918,6 +965,8 @@ class ServiceSpec(_message.Message):
     UPDATE_FIELD_NUMBER: _builtins.int
     ROLLBACK_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def annotations(self) -> _types_pb2.Annotations: ...
     @_builtins.property
@@ -936,6 +985,14 @@ class ServiceSpec(_message.Message):
     def rollback(self) -> Global___UpdateConfig: ...
     @_builtins.property
     def endpoint(self) -> Global___EndpointSpec: ...
+    @_builtins.property
+    def depends_on(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceDependency]:
+        """Waited for once, when the service is created."""
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names besides its own by which the services of its stack reach it."""
+
     def __init__(
         self,
         *,
@@ -947,10 +1004,12 @@ class ServiceSpec(_message.Message):
         update: Global___UpdateConfig | None = ...,
         rollback: Global___UpdateConfig | None = ...,
         endpoint: Global___EndpointSpec | None = ...,
+        depends_on: _abc.Iterable[Global___ServiceDependency] | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "endpoint", b"endpoint", "global", b"global", "global_job", b"global_job", "mode", b"mode", "replicated", b"replicated", "replicated_job", b"replicated_job", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "endpoint", b"endpoint", "global", b"global", "global_job", b"global_job", "mode", b"mode", "replicated", b"replicated", "replicated_job", b"replicated_job", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "annotations", b"annotations", "depends_on", b"depends_on", "endpoint", b"endpoint", "global", b"global", "global_job", b"global_job", "mode", b"mode", "replicated", b"replicated", "replicated_job", b"replicated_job", "rollback", b"rollback", "task", b"task", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_mode: _TypeAlias = _typing.Literal["replicated", "global", "replicated_job", "global_job"]  # noqa: Y015
     _WhichOneofArgType_mode: _TypeAlias = _typing.Literal["mode", b"mode"]  # noqa: Y015
@@ -1077,6 +1136,7 @@ class Service(_message.Message):
     PORTS_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     """Unique among services."""
@@ -1088,6 +1148,8 @@ class Service(_message.Message):
     """
     previous_revision: _builtins.int
     """What `rollback` goes back to; 0 for none."""
+    held: _builtins.bool
+    """No task of it is made yet: what it depends on has not come so far. Once false, it stays so."""
     @_builtins.property
     def meta(self) -> _types_pb2.Meta: ...
     @_builtins.property
@@ -1114,10 +1176,11 @@ class Service(_message.Message):
         ports: _abc.Iterable[_types_pb2.PortConfig] | None = ...,
         pending: Global___PendingReason | None = ...,
         update: Global___UpdateStatus | None = ...,
+        held: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "pending", b"pending", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "meta", b"meta", "name", b"name", "pending", b"pending", "ports", b"ports", "previous_revision", b"previous_revision", "revision", b"revision", "task_revision", b"task_revision", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "id", b"id", "meta", b"meta", "name", b"name", "pending", b"pending", "ports", b"ports", "previous_revision", b"previous_revision", "revision", b"revision", "task_revision", b"task_revision", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

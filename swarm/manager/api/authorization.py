@@ -51,6 +51,8 @@ CONTROL_METHODS: Final = (
     "ListConfigs",
     "UpdateConfig",
     "RemoveConfig",
+    "DeployStack",
+    "RemoveStack",
     "GetTask",
     "ListTasks",
     "ServiceLogs",

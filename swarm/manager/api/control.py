@@ -9,6 +9,7 @@ from swarm.manager.api.nodes import NodeMethods
 from swarm.manager.api.plans import PlanMethods
 from swarm.manager.api.secrets import SecretMethods
 from swarm.manager.api.services import ServiceMethods
+from swarm.manager.api.stacks import StackMethods
 from swarm.manager.api.tasks import TaskMethods
 from swarm.manager.api.watch import WatchMethods
 from swarm.manager.logs import LogBroker
@@ -54,6 +55,10 @@ class ControlApi:
         self.ListConfigs = configs.ListConfigs
         self.UpdateConfig = configs.UpdateConfig
         self.RemoveConfig = configs.RemoveConfig
+
+        stacks = StackMethods(manager, forwarding)
+        self.DeployStack = stacks.DeployStack
+        self.RemoveStack = stacks.RemoveStack
 
         tasks = TaskMethods(manager, forwarding, logs)
         self.GetTask = tasks.GetTask

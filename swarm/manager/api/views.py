@@ -21,6 +21,7 @@ from swarm.api.v1.service_pb2 import Service
 from swarm.api.v1.task_pb2 import TASK_STATE_COMPLETE, TASK_STATE_RUNNING, Task
 from swarm.manager.core.manager import ManagerCore
 from swarm.manager.core.modes import is_job
+from swarm.manager.core.orchestrator.dependencies import in_words, unmet
 from swarm.manager.core.store import SlotKey, View, slot_key
 
 
@@ -75,6 +76,8 @@ def service_view(service: Service, view: View) -> ServiceView:
         answer.desired_tasks = sum(
             task.desired_state <= TASK_STATE_RUNNING for task in view.tasks_of_service(service.id)
         )
+    if service.held:
+        answer.waits_for.extend(map(in_words, unmet(view, answer.spec)))
     return answer
 
 

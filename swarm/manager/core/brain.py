@@ -28,6 +28,7 @@ from swarm.manager.core.membership.decide import (
 from swarm.manager.core.modes import is_per_node
 from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator.agenda import Agenda, Intent
+from swarm.manager.core.orchestrator.dependencies import Dependents
 from swarm.manager.core.orchestrator.global_ import slot_on
 from swarm.manager.core.orchestrator.reaper import prune_revisions
 from swarm.manager.core.orchestrator.services import plan_service, settle_slot
@@ -93,6 +94,7 @@ class Brain:
         self._membership = Membership()
         self._node_rows = NodeRows()
         self._global_services: dict[str, None] = {}
+        self._dependents = Dependents()
         self._prune: dict[str, None] = {}
         # Monotonic; -inf: the group of managers is to be looked at now.
         self._members_at: float | None = None
@@ -124,6 +126,8 @@ class Brain:
             if service.HasField("pending"):
                 self._scheduler.reason_changed(service.id)
         for service_id in view.unsettled_services():
+            self._agenda.add_service(service_id)
+        for service_id in self._dependents.held():
             self._agenda.add_service(service_id)
         for node in view.nodes_not_ready():
             self._check_tasks_of(node.id, view)
@@ -240,6 +244,7 @@ class Brain:
             if ended(new):
                 self._scheduler.nodes.failed(new)
             self._agenda.add_slot(slot_key(new))
+            self._look_at_dependents(new.service_name)
 
     def _is_as_meant(self, task: Task, view: View) -> bool:
         """A new task, placed here a moment ago: does it still suit its node?"""
@@ -272,7 +277,14 @@ class Brain:
     def _service_changed(self, old: Service | None, new: Service | None, view: View) -> None:
         service_id = (new or old or Service()).id
         self._note_service(service_id, view)
-        if old is None or new is None or old.revision != new.revision or _goes_on(old, new):
+        self._look_at_dependents((new or old or Service()).name)
+        if (
+            old is None
+            or new is None
+            or old.revision != new.revision
+            or old.held != new.held
+            or _goes_on(old, new)
+        ):
             self._agenda.add_service(service_id)
             self._prune[service_id] = None
             self._scheduler.reason_changed(service_id)
@@ -280,10 +292,15 @@ class Brain:
     def _note_service(self, service_id: str, view: View) -> None:
         service = view.service(service_id)
         spec = view.spec(service_id, service.revision) if service is not None else None
+        self._dependents.note(service_id, service, spec)
         if spec is not None and is_per_node(spec):
             self._global_services[service_id] = None
         else:
             self._global_services.pop(service_id, None)
+
+    def _look_at_dependents(self, service_name: str) -> None:
+        for service_id in self._dependents.of(service_name):
+            self._agenda.add_service(service_id)
 
     def _note_orphans(self, node: Node) -> None:
         if nodes.is_down(node):

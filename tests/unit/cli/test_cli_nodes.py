@@ -125,7 +125,7 @@ def test_init(manager, swarmctl, words) -> None:
             'invalid availability "foo", only active, pause and drain are supported',
         ),
         (("swarm", "ca"), 125, "'swarmctl swarm ca' is not supported yet"),
-        (("stack", "ls"), 125, "'swarmctl stack' is not supported yet"),
+        (("volume", "ls"), 125, "'swarmctl volume' is not supported yet"),
         (("run", "-it", "alpine"), 125, "'swarmctl run' is not supported yet"),
         (("swarm", "join-token", "king"), 1, "unknown role king"),
         (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from swarm.api.v1.service_pb2 import Service, ServiceSpec
 from swarm.manager.core.modes import is_job
-from swarm.manager.core.orchestrator import global_, jobs, replicated, update_status
+from swarm.manager.core.orchestrator import dependencies, global_, jobs, replicated, update_status
 from swarm.manager.core.orchestrator import slot as slots
 from swarm.manager.core.orchestrator.agenda import BEGUN, Intent, Plan, Slice
 from swarm.manager.core.orchestrator.reaper import reap_slot
@@ -19,6 +19,9 @@ def plan_service(work: Work, rollouts: Rollouts, service_id: str) -> None:
     service = work.draft.service(service_id)
     if service is None:
         plan = _remove_all(service_id)
+    elif service.held:
+        plan = None
+        _release(work, service)
     else:
         spec = work.draft.spec(service_id, service.revision)
         plan = _plan(rollouts, service, spec) if spec is not None else None
@@ -42,7 +45,7 @@ def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) ->
             slots.empty(work, tasks)
         return
     spec = work.draft.spec(service.id, service.revision)
-    if spec is None:
+    if spec is None or service.held:
         return
     if intent is Intent.UPDATE and update_status.is_paused(service):
         intent = Intent.CHECK
@@ -74,6 +77,18 @@ def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) ->
             # This draft stops them; no other slot begins before that is stored.
             progress = Progress.IN_FLUX
         rollouts.note(key, progress)
+
+
+def _release(work: Work, service: Service) -> None:
+    """Once what it depends on has come so far, the service is planned as any other."""
+    spec = work.draft.spec(service.id, service.revision)
+    if spec is None or any(dependencies.unmet(work.draft, spec)):
+        return
+    released = Service()
+    released.CopyFrom(service)
+    released.held = False
+    with work.draft.group(("release", service.id)):
+        work.replace_service(released)
 
 
 def _plan(rollouts: Rollouts, service: Service, spec: ServiceSpec) -> Plan:

@@ -123,7 +123,13 @@ def _remove(view: View, row: Secret | Config, who: str) -> Transaction:
     users = view.services_using(table, row.id)
     if users:
         raise InvalidRequest(file_in_use(row, users), ErrorCode.FAILED_PRECONDITION)
-    return Transaction(who=who, changes=[Change(delete=Deletion(table=table, id=row.id))])
+    return deletion(row, who)
+
+
+def deletion(row: Secret | Config, who: str) -> Transaction:
+    """It goes, whoever uses it: where that is found to be so, the transaction is refused."""
+    change = Change(delete=Deletion(table=table_of(row), id=row.id))
+    return Transaction(who=who, changes=[change])
 
 
 def _check_name(noun: str, name: str) -> None:

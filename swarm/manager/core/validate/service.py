@@ -23,11 +23,13 @@ def create(view: View, spec: ServiceSpec, ids: Ids, now_ns: int, who: str) -> Tr
     Raises InvalidRequest.
     """
     del now_ns  # the log entry's time becomes the objects'
-    spec = _whole(view, spec)
+    spec = whole(view, spec)
     name = spec.annotations.name
     if view.service_by_name(name) is not None:
         raise InvalidRequest(name_taken(name), ErrorCode.ALREADY_EXISTS)
-    service = Service(id=ids.new(), name=name, revision=1, task_revision=1)
+    service = Service(
+        id=ids.new(), name=name, revision=1, task_revision=1, held=bool(spec.depends_on)
+    )
     try:
         service = republished(view, service, spec)
     except PortUnavailable as error:
@@ -60,7 +62,7 @@ def update(
     """
     del now_ns  # the log entry's time becomes the objects'
     current = check_version(view, service_id, version, check_index)
-    spec = _whole(view, spec)
+    spec = whole(view, spec)
     old_spec = view.spec(service_id, current.revision)
     assert old_spec is not None, "a service's current revision is never pruned"
     _check_unchangeable(old_spec, spec)
@@ -140,7 +142,7 @@ def check_version(
     return service
 
 
-def _whole(view: View, spec: ServiceSpec) -> ServiceSpec:
+def whole(view: View, spec: ServiceSpec) -> ServiceSpec:
     """A copy with nothing left to be guessed, and checked. Raises InvalidRequest."""
     spec = service_spec.with_defaults(spec)
     file_references.resolve(view, spec.task.container)

@@ -1,0 +1,151 @@
+"""A stack to the cluster: what changes is said, or only planned, or waited for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import unified_diff
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from swarm.api.v1 import control_pb2 as pb
+from swarm.api.v1.service_pb2 import Service, ServiceSpec
+from swarm.api.v1.store_pb2 import TABLE_CONFIG, TABLE_SECRET, TABLE_SERVICE
+from swarm.cli.client import Client, new_request_id
+from swarm.cli.errors import CliError
+from swarm.cli.image_builds import build_images
+from swarm.cli.waiting import wait_for_service
+from swarm.dockerapi.service import service_to_json
+from swarm.units import NS_PER_SECOND
+
+if TYPE_CHECKING:
+    from swarm.compose.stack import Stack
+
+_NOUNS = {TABLE_SERVICE: "service", TABLE_SECRET: "secret", TABLE_CONFIG: "config"}
+_DOES = {
+    pb.STACK_ACTION_CREATED: "Creating",
+    pb.STACK_ACTION_UPDATED: "Updating",
+    pb.STACK_ACTION_REMOVED: "Removing",
+}
+_WOULD = {
+    pb.STACK_ACTION_CREATED: "create",
+    pb.STACK_ACTION_UPDATED: "update",
+    pb.STACK_ACTION_REMOVED: "remove",
+}
+
+
+def request_of(stack: Stack, *, prune: bool, plan: bool = False) -> pb.DeployStackRequest:
+    return pb.DeployStackRequest(
+        request_id=new_request_id(),
+        name=stack.name,
+        services=stack.services,
+        secrets=stack.secrets,
+        configs=stack.configs,
+        prune=prune,
+        plan=plan,
+    )
+
+
+def deploy(client: Client, stack: Stack, *, prune: bool, quiet: bool = False) -> list[str]:
+    """Build what is to be built, then change the cluster, at once. The names of its services, in
+    the order in which they depend on each other. Raises CliError.
+    """
+    build_images(stack.builds)
+    request = request_of(stack, prune=prune)
+    changes = client.ask(lambda stubs: stubs.control.DeployStack, request).changes
+    for change in changes:
+        if not quiet:
+            click.echo(_said(change))
+    return [
+        change.name
+        for change in changes
+        if change.table == TABLE_SERVICE and change.action != pb.STACK_ACTION_REMOVED
+    ]
+
+
+def wait_for_services(
+    client: Client, names: Sequence[str], *, quiet: bool, timeout: int | None
+) -> None:
+    """One after the other, as they depend on each other; `timeout` in ns for each."""
+    timeout_s = None if timeout is None else timeout / NS_PER_SECOND
+    for name in names:
+        if not quiet:
+            click.echo(f"{name}:")
+        service = client.ask(lambda s: s.control.GetService, pb.GetServiceRequest(reference=name))
+        key = service.service.service.id
+        wait_for_service(client, key, name, quiet=quiet, timeout_s=timeout_s)
+
+
+def plan(client: Client, stack: Stack, *, prune: bool) -> bool:
+    """Show what a deployment would change, and change nothing. Whether there is anything."""
+    request = request_of(stack, prune=prune, plan=True)
+    changes = client.ask(lambda stubs: stubs.control.DeployStack, request).changes
+    differing = [change for change in changes if change.action != pb.STACK_ACTION_UNCHANGED]
+    for change in differing:
+        click.echo(f"{_WOULD[change.action]} {_NOUNS[change.table]} {change.name}")
+        for line in _difference(change):
+            click.echo(line)
+    if not differing:
+        click.echo(f"stack {stack.name} is as the files say: nothing to change")
+    return bool(differing)
+
+
+def say_changes(changes: Sequence[pb.StackChange]) -> None:
+    for change in changes:
+        click.echo(_said(change))
+
+
+def _said(change: pb.StackChange) -> str:
+    noun = _NOUNS[change.table]
+    if change.action == pb.STACK_ACTION_UNCHANGED:
+        return f"Unchanged {noun} {change.name}"
+    known = f" (id: {change.id})" if change.action == pb.STACK_ACTION_UPDATED else ""
+    return f"{_DOES[change.action]} {noun} {change.name}{known}"
+
+
+def _difference(change: pb.StackChange) -> Iterator[str]:
+    if change.table != TABLE_SERVICE or change.action == pb.STACK_ACTION_REMOVED:
+        return
+    before = _lines(change.before) if change.HasField("before") else []
+    after = _lines(change.after) if change.HasField("after") else []
+    for line in list(unified_diff(before, after, n=1, lineterm=""))[2:]:
+        if not line.startswith("@@"):
+            yield f"  {line}"
+
+
+def _lines(spec: ServiceSpec) -> list[str]:
+    view = pb.ServiceView(service=Service(name=spec.annotations.name), spec=spec)
+    return list(_flat("", service_to_json(view)["Spec"]))
+
+
+def _flat(path: str, value: Any) -> Iterator[str]:
+    """A line per value: "TaskTemplate.ContainerSpec.Image: nginx"."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]
+            yield from _flat(f"{path}.{key}" if path else str(key), inner)  # pyright: ignore
+    elif isinstance(value, list) and value:
+        for inner in value:  # pyright: ignore[reportUnknownVariableType]
+            yield from _flat(f"{path}[]", inner)
+    else:
+        yield f"{path}: {json.dumps(value)}"
+
+
+def services_of(client: Client, name: str) -> list[pb.ServiceView]:
+    """Those of the stack, by name."""
+    answer = client.ask(lambda stubs: stubs.control.ListServices, pb.ListServicesRequest())
+    found = [view for view in answer.services if stack_name(view) == name]
+    return sorted(found, key=lambda view: view.service.name)
+
+
+def stack_name(view: pb.ServiceView) -> str:
+    """Empty: of none."""
+    return view.spec.annotations.labels.get("com.docker.stack.namespace", "")
+
+
+def existing(client: Client, name: str) -> list[pb.ServiceView]:
+    """As `services_of`. Raises CliError where there are none."""
+    found = services_of(client, name)
+    if not found:
+        raise CliError(f"nothing found in stack: {name}")
+    return found
