@@ -3,6 +3,10 @@
     python3 deploy/environment.py           swarm as installed by `pip install .`
     python3 deploy/environment.py --dev     swarm from the checkout, and what tests and checks need
 
+With --venv DIR elsewhere than in .venv; with --wheelhouse DIR from a folder of wheels (`pip
+download -r requirements.txt --only-binary=:all: -d DIR` fills one) and without an index; with
+--root DIR below that folder, for a machine whose / it will be.
+
 Only Python's own library is used here. Packages are those of requirements.txt, checked by hash;
 what is up to date is not touched, and what was interrupted is done again.
 """
@@ -28,9 +32,17 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--dev", action="store_true", help="with what tests and checks need")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="where to make it")
+    parser.add_argument("--wheelhouse", type=Path, help="a folder of wheels to install from")
+    parser.add_argument("--root", type=Path, help="put the environment below this folder")
     given = parser.parse_args()
+    folder = given.venv.absolute()
+    if given.root is not None:
+        folder = given.root.absolute() / folder.relative_to("/")
     try:
-        Environment(given.venv.absolute()).make(dev=given.dev)
+        environment = Environment(folder, given.wheelhouse)
+        environment.make(dev=given.dev)
+        if given.root is not None:
+            environment.move_to(given.venv)
     except KeyboardInterrupt:
         return 130
     except (SetupError, OSError) as error:
@@ -42,8 +54,9 @@ def main() -> int:
 class Environment:
     """The stamp in it says what was installed, once that has succeeded."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wheelhouse: Path | None = None) -> None:
         self.folder = folder
+        self.wheelhouse = wheelhouse
         self.python = folder / "bin" / "python"
         self.stamp = folder / "swarm-stamp"
 
@@ -97,7 +110,17 @@ class Environment:
 
     def pip(self, *words: str) -> None:
         # Nothing is written outside of the environment, no cache in the home folder either.
-        run(str(self.python), *PIP, "install", "--no-cache-dir", *words)
+        wheels = ("--no-index", "--find-links", str(self.wheelhouse)) if self.wheelhouse else ()
+        run(str(self.python), *PIP, "install", "--no-cache-dir", *wheels, *words)
+
+    def move_to(self, folder: Path) -> None:
+        """Its programs name the Python that will be theirs there."""
+        here, there = f"#!{self.folder}/".encode(), f"#!{folder}/".encode()
+        for path in (self.folder / "bin").iterdir():
+            if path.is_file() and not path.is_symlink():
+                content = path.read_bytes()
+                if content.startswith(here):
+                    path.write_bytes(there + content.removeprefix(here))
 
 
 def requirements(dev: bool) -> list[str]:

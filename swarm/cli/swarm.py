@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -166,7 +167,7 @@ def _print_join_line(role: str, token: str, address: str) -> None:
     unsupported=("--data-path-addr=value",),
 )
 @_addresses
-@click.option("--token", type=STRING, help="Token for entry into the swarm")
+@click.option("--token", type=STRING, help='Token for entry into the swarm ("-": read from STDIN)')
 @click.argument("remote", metavar="HOST:PORT")
 @click.pass_obj
 def join(
@@ -177,6 +178,8 @@ def join(
     listen_addr: str | None,
     availability: str | None,
 ) -> None:
+    if token == "-":  # noqa: S105 - where it comes from
+        token = sys.stdin.readline().strip()
     if not token:
         raise CliError(
             "a join token is needed: --token SWMTKN-1-…; a manager prints it with "

@@ -142,6 +142,8 @@ class Manager:
         deadline = time.monotonic() + timeout_s
         while self.leading and time.monotonic() < deadline:
             await self.role_change(0.1)
+        if not self.leading:
+            log.info("leadership is handed over")
 
     def _has_heir(self) -> bool:
         reachable = self.core.reachable_members() or frozenset[int]()

@@ -41,6 +41,11 @@ class AgentProcess:
         self._config["managers"] = addresses
         self._say({"cmd": "managers", "addresses": addresses})
 
+    def change_settings(self, settings: dict[str, Any]) -> None:
+        """Some of the keys of its configuration have other values from now on."""
+        self._config |= settings
+        self._say({"cmd": "settings", "settings": settings})
+
     def renewed(self) -> None:
         """The certificate on disk is a new one."""
         self._say({"cmd": "renewed"})

@@ -32,6 +32,8 @@ class NodeConfig:
 
     state_dir: Path
     socket: Path
+    # Whose members may use the socket, besides root; "" for this process's own group.
+    group: str = ""
     listen_addr: str = "0.0.0.0:2377"
     advertise_addr: str = ""
     hostname: str = ""
@@ -123,6 +125,7 @@ def _checked(values: dict[str, Any]) -> NodeConfig:
     return NodeConfig(
         state_dir=Path(str(values.get("state_dir") or default_state_dir())).absolute(),
         socket=Path(str(values.get("socket") or default_socket())).absolute(),
+        group=str(values.get("group") or ""),
         listen_addr=str(values.get("listen_addr") or "0.0.0.0:2377"),
         advertise_addr=str(values.get("advertise_addr") or ""),
         hostname=hostname or socket.gethostname(),

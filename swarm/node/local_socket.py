@@ -7,6 +7,7 @@ alone: in the node's state folder, where a kill leaves nothing that a later star
 """
 
 import asyncio
+import grp
 import os
 import shutil
 import socket
@@ -26,11 +27,13 @@ _LONGEST_NAME = peer_name(2**32 - 2, 10**9)
 
 
 class LocalSocket:
-    """Listens on `path`, 0660: its group may use it. `behind` is where gRPC is to listen: in
-    `folder`, or in a temporary one where its name is too long for a socket."""
+    """Listens on `path`, 0660: `group` may use it, or whose group this process is in. `behind` is
+    where gRPC is to listen: in `folder`, or in a temporary one where its name is too long for a
+    socket."""
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(self, path: Path, folder: Path, group: str = "") -> None:
         self._path = path
+        self._group = group
         self._folder = _empty_folder(folder)
         self.behind = self._folder / "grpc.sock"
         self._count = 0
@@ -39,12 +42,14 @@ class LocalSocket:
         self._connecting: set[asyncio.Task[None]] = set()
 
     def check(self) -> None:
-        """OSError, in words, when the path is another daemon's, or no socket's."""
+        """OSError, in words, when the path is another daemon's, or no socket's, or nobody is in
+        the group because there is none."""
         if len(os.fsencode(self._path)) > _PATH_BYTES_MAX:
             raise OSError(
                 f"socket {self._path}: the path is too long, {_PATH_BYTES_MAX} bytes are the most: "
                 "choose another with --socket"
             )
+        _group_id(self._group)
         try:
             mode = self._path.stat().st_mode
         except FileNotFoundError:
@@ -61,7 +66,7 @@ class LocalSocket:
         self.check()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
-        self._listener = Listener(_listen(self._path), self._accepted)
+        self._listener = Listener(_listen(self._path, _group_id(self._group)), self._accepted)
 
     async def stop(self) -> None:
         if self._listener is not None:
@@ -118,12 +123,26 @@ def _empty_folder(folder: Path) -> Path:
     return folder
 
 
-def _listen(path: Path) -> socket.socket:
+def _group_id(name: str) -> int:
+    """-1, which chown takes for "as it is", without a name."""
+    if not name:
+        return -1
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise OSError(
+            f"there is no group {name} to give the socket to: make it with `groupadd --system "
+            f"{name}`, or name another with --group"
+        ) from None
+
+
+def _listen(path: Path, group_id: int) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX)
     old_mask = os.umask(0o117)
     try:
         listening.setblocking(False)
         listening.bind(str(path))
+        os.chown(path, -1, group_id)
         listening.listen(BACKLOG)
     except BaseException:
         listening.close()

@@ -7,14 +7,20 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from swarm.node import config as settings
 from swarm.node.config import ConfigError, NodeConfig
+from swarm.node.reload import take_over
+from swarm.node.systemd import Supervisor
 from swarm.priority import prefer_this_process
+
+if TYPE_CHECKING:
+    from swarm.node.node import Node
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +28,11 @@ _EXIT_USAGE = 125
 """A setting that is unknown or has a bad value, as with swarmctl."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", metavar="FILE", help="TOML file with these settings")
 @click.option("--state-dir", metavar="DIR", help="where this node keeps its state")
 @click.option("--socket", metavar="PATH", help="unix socket for swarmctl")
+@click.option("--group", metavar="NAME", help="group whose members may use the socket")
 @click.option("--listen-addr", metavar="ADDR", help="HOST[:PORT] to listen on (0.0.0.0:2377)")
 @click.option("--advertise-addr", metavar="ADDR", help="address or interface others reach it at")
 @click.option("--hostname", metavar="NAME", help="this node's name (the machine's)")
@@ -45,8 +52,13 @@ _EXIT_USAGE = 125
     help="generic resource to report: KIND=COUNT, or KIND=NAME for each distinct one",
 )
 @click.version_option(package_name="swarm", prog_name="swarmd")
-def command(**flags: Any) -> None:
-    """Run this machine's part of a swarm: manager, worker, or both."""
+@click.pass_context
+def command(ctx: click.Context, **flags: Any) -> None:
+    """Run this machine's part of a swarm: manager, worker, or both.
+
+    SIGTERM hands leadership over, where this manager leads, and ends swarmd; tasks go on. SIGHUP
+    reads the configuration again: labels, log level and reported resources may change.
+    """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     try:
         config = settings.load(given, os.environ)
@@ -54,6 +66,25 @@ def command(**flags: Any) -> None:
         sys.exit(_ended(str(error), _EXIT_USAGE))
     except OSError as error:
         sys.exit(_ended(_in_words(error)))
+    if ctx.invoked_subcommand is None:
+        _serve(config, given)
+    ctx.obj = config
+
+
+@command.command()
+@click.pass_obj
+def check(config: NodeConfig) -> None:
+    """Say what this machine lacks for a swarm, and what to do; exit code 1 for what it needs."""
+    from swarm.node.check import report
+
+    text, is_fit = report(config)
+    click.echo(text)
+    sys.exit(0 if is_fit else 1)
+
+
+def _serve(config: NodeConfig, given: Mapping[str, Any]) -> None:
+    """`given`: the flags, which outlive a reading of the configuration file anew."""
+    supervisor = Supervisor(os.environ)
     try:
         lock = _lock(config.state_dir)
     except (StateFolderTaken, OSError) as error:
@@ -68,10 +99,10 @@ def command(**flags: Any) -> None:
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     prefer_this_process()
     with lock:
-        sys.exit(asyncio.run(_run(config)))
+        sys.exit(asyncio.run(_run(config, given, supervisor)))
 
 
-async def _run(config: NodeConfig) -> int:
+async def _run(config: NodeConfig, given: Mapping[str, Any], supervisor: Supervisor) -> int:
     # gRPC's own log lines are for its developers, except for the one with which it ends this
     # process. Set before its import, which is here so that a wrong flag is answered at once.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -91,12 +122,22 @@ async def _run(config: NodeConfig) -> int:
 
     def told_to_end(number: signal.Signals) -> None:
         log.info("%s: swarmd ends", number.name)
+        supervisor.stopping()
         stop.set()
+
+    def told_to_read_settings() -> None:
+        if node is not None and not stop.is_set():
+            supervisor.reloading()
+            _read_settings(node, given)
+            supervisor.ready(status)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_end, number)
-    node, server, front = None, None, LocalSocket(config.socket, config.state_dir / "socket")
+    loop.add_signal_handler(signal.SIGHUP, told_to_read_settings)
+    status = f"answers on {config.socket}"
+    node, server = None, None
+    front = LocalSocket(config.socket, config.state_dir / "socket", config.group)
     try:
         front.check()
         node = Node(config)
@@ -112,6 +153,8 @@ async def _run(config: NodeConfig) -> int:
         )
         await front.start()
         log.info("swarmd is ready on %s", config.socket)
+        if not stop.is_set():
+            supervisor.ready(status)
         await stop.wait()
     except (
         AddressError,
@@ -132,7 +175,24 @@ async def _run(config: NodeConfig) -> int:
         await front.stop()
         if server is not None:
             await server.stop(0)
+        supervisor.close()
     return 0
+
+
+def _read_settings(node: "Node", given: Mapping[str, Any]) -> None:
+    """What can't be used changes nothing."""
+    try:
+        reloaded = take_over(node.config, settings.load(given, os.environ))
+    except (ConfigError, OSError) as error:
+        reason = _in_words(error) if isinstance(error, OSError) else str(error)
+        log.error("SIGHUP: the settings stay as they are: %s", reason)
+        return
+    logging.getLogger().setLevel(reloaded.config.log_level.upper())
+    node.take_over(reloaded.config)
+    log.info("SIGHUP: changed settings: %s", ", ".join(reloaded.changed) or "none")
+    if reloaded.needs_restart:
+        names = ", ".join(reloaded.needs_restart)
+        log.warning("SIGHUP: taken over only when swarmd is started again: %s", names)
 
 
 def _ended(reason: str, exit_code: int = 1) -> int:

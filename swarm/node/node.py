@@ -369,6 +369,12 @@ class Node:
             ) from None
         return bundle
 
+    def take_over(self, config: NodeConfig) -> None:
+        """Settings that were changed while this daemon runs (`reload`)."""
+        self.config = config
+        if self._agent is not None:
+            self._agent.change_settings(_settings_of_agent(config))
+
     async def stop(self) -> None:
         """End the daemon; tasks go on."""
         for request in list(self._requests):
@@ -501,18 +507,11 @@ class Node:
             "node_id": self.state.node_id,
             "managers": self._manager_addresses(),
             "hostname": self.config.hostname,
-            "labels": dict(self.config.labels),
             "runtime": self.config.runtime,
             "listen_host": addresses.listen_host,
             "advertise_host": addresses.advertise_host,
-            "log_level": self.config.log_level,
+            **_settings_of_agent(self.config),
         }
-        if self.config.cpus:
-            config["cpus"] = self.config.cpus
-        if self.config.memory_bytes:
-            config["memory_bytes"] = self.config.memory_bytes
-        if self.config.node_generic_resource:
-            config["generic_resources"] = list(self.config.node_generic_resource)
         self._agent = AgentProcess(config, self._agent_said)
         self._agent.start()
 
@@ -713,6 +712,17 @@ class Node:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("%s", task.exception(), exc_info=task.exception())
+
+
+def _settings_of_agent(config: NodeConfig) -> dict[str, Any]:
+    """Those that may change while it runs."""
+    return {
+        "labels": dict(config.labels),
+        "log_level": config.log_level,
+        "cpus": config.cpus,
+        "memory_bytes": config.memory_bytes,
+        "generic_resources": list(config.node_generic_resource),
+    }
 
 
 async def _nothing() -> None:

@@ -21,7 +21,7 @@ import resource
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,7 @@ class Process:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._choice: Choice | None = None
         self._keys = NodeKeys(Path(config.certificate_dir))
         self._bundle = self._keys.load()
         self._reports = Reports()
@@ -158,6 +159,7 @@ class Process:
 
     async def _work(self, choice: Choice, database: Database, stdin: asyncio.StreamReader) -> None:
         config = self._config
+        self._choice = choice
         reason = _reason(config.runtime, choice)
         self._reports.say(event="runtime", name=choice.runtime.name, reason=reason)
         core = AgentCore(
@@ -186,7 +188,7 @@ class Process:
                     managers=config.managers,
                     certificate_role=_role(self._bundle),
                     root_certificate_pem=self._bundle.root_pem,
-                    description=describe(config, choice.runtime.name, reason),
+                    description=describe(config, choice),
                     address=config.advertise_host,
                 )
             )
@@ -215,6 +217,8 @@ class Process:
         match command["cmd"]:
             case "renewed":
                 self._renewed()
+            case "settings":
+                self._take_over(command["settings"])
             case "managers":
                 self._agent.deliver(ev.ManagersGiven(list(command["addresses"])))
             case "stop_all":
@@ -235,6 +239,14 @@ class Process:
         assert self._agent is not None
         self._agent.deliver(ev.CertificateRenewed(_role(self._bundle), self._bundle.root_pem))
 
+    def _take_over(self, settings: dict[str, Any]) -> None:
+        """Of what swarmd has read anew; keys are those of Config."""
+        assert self._agent is not None
+        assert self._choice is not None
+        self._config = replace(self._config, **settings)
+        logging.getLogger().setLevel(self._config.log_level.upper())
+        self._agent.deliver(ev.Described(describe(self._config, self._choice)))
+
 
 def _reason(asked_for: str, choice: Choice) -> str:
     """Why this runtime, and what its users should know of it, in a line."""
@@ -247,7 +259,7 @@ def _reason(asked_for: str, choice: Choice) -> str:
     return reason
 
 
-def describe(config: Config, runtime: str, reason: str) -> NodeDescription:
+def describe(config: Config, choice: Choice) -> NodeDescription:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return NodeDescription(
         hostname=config.hostname,
@@ -260,8 +272,8 @@ def describe(config: Config, runtime: str, reason: str) -> NodeDescription:
         engine=EngineDescription(
             engine_version=version("swarm"),
             labels=config.labels,
-            runtime=runtime,
-            runtime_reason=reason,
+            runtime=choice.runtime.name,
+            runtime_reason=_reason(config.runtime, choice),
         ),
     )
 

@@ -88,6 +88,7 @@ def test_sigterm_ends_quickly_and_the_leader_hands_over(daemons: Daemons) -> Non
     assert time.monotonic() - began < 1.5
     thread.join()
     ended += [node.terminate() for node in (worker, *others)]
+    assert "leadership is handed over" in leader.log()
     assert [code for code, _ in ended] == [0, 0, 0, 0]
     assert max(seconds for _, seconds in ended) < 3
     assert not [pid for pid in family if is_alive_pid(pid)]

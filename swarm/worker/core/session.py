@@ -112,6 +112,7 @@ class Session:
         self._times = times
         self._outbox = outbox
         self._description = NodeDescription()
+        self._told_description = NodeDescription()  # in this session
         self._address = ""
         self._role: NodeRole.ValueType = NodeRole.NODE_ROLE_WORKER
         self._wanted_role: NodeRole.ValueType | None = None
@@ -231,6 +232,7 @@ class Session:
         self._connect_at = None
         self._answer_by = now + self._times.answer_s
         incarnation, revision = self.position
+        self._told_description = self._description
         hello = SessionHello(
             description=self._description,
             address=self._address,
@@ -301,6 +303,7 @@ class Session:
             self._report_at = now
             self._outbox.resend()
             self._out.append(do.SessionUp(self._manager))
+            self._tell_description()
         self._out.append(TakeManagers(info))
         self._compare_role(info, now)
         if info.root_certificate_pem and info.root_certificate_pem != self._root:
@@ -342,11 +345,15 @@ class Session:
         return self._out
 
     def _described(self, description: NodeDescription) -> None:
-        if description == self._description:
-            return
         self._description = description
         if self.is_up:
-            self._out += self._sent(AgentMessage(description=description))
+            self._tell_description()
+
+    def _tell_description(self) -> None:
+        """Where it has changed since the hello."""
+        if self._description != self._told_description:
+            self._told_description = self._description
+            self._out += self._sent(AgentMessage(description=self._description))
 
     def _keep_up(self, now: float) -> None:
         if now >= self._silent_from():

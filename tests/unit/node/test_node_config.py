@@ -48,7 +48,7 @@ def test_an_unknown_setting_in_the_file_is_an_error(tmp_path: Path) -> None:
         (["--frobnicate"], "no such option '--frobnicate'; see 'swarmd --help'"),
         (["--cpus", "many"], "invalid value for '--cpus': 'many' is not a valid float"),
         (["--label"], "option '--label' requires an argument"),
-        (["start"], "got unexpected extra argument (start)"),
+        (["start"], "no such command 'start'"),
         (["--runtime", "lxc"], "runtime 'lxc': takes one of auto, docker, oci, process"),
         (["--cpus", "-1"], "cpus '-1.0': takes a number above 0"),
         (["--advertise-addr", "host:0"], "advertise-addr"),

@@ -192,6 +192,18 @@ def test_a_new_description_is_told(world):
     ]
 
 
+def test_a_new_description_is_told_though_it_came_before_the_managers_answer(new_world):
+    world = new_world(1)
+    world.start()
+    while not world.of(do.Connect):
+        world.step()
+    assert not world.of(do.SessionUp)
+    world.give(ev.Described(NodeDescription(hostname="other")))
+    world.settle()
+    descriptions = [m.description for m in world.manager.heard if m.HasField("description")]
+    assert [description.hostname for description in descriptions] == ["other"]
+
+
 def test_goodbye_is_the_last_word(world):
     world.give(ev.Goodbye(), ev.ManagersGiven(("m1:2378",)))
     world.pass_time(10)
