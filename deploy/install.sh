@@ -54,13 +54,15 @@ done
 root=${root%/}
 if [ -n "$root" ]; then
     start=no packages=no
-    mkdir -p "$root"
-    root=$(cd "$root" && pwd)
 elif [ "$(id -u)" != 0 ]; then
     fail "needs root: it makes a user, a service and folders in /etc and /var (or give --root DIR)"
 fi
 [ -z "$mode" ] || [ $start = yes ] || fail "--$mode needs a running swarmd: not with --no-start or --root" 125
 [ -d "${venv:-/}" ] || fail "there is no environment in $venv: deploy/environment.py --venv $venv makes it"
+if [ -n "$root" ]; then
+    mkdir -p "$root"
+    root=$(cd "$root" && pwd)
+fi
 
 changed=no
 # Write stdin to a file, where it differs from what is there.

@@ -56,7 +56,7 @@ class LocalSocket:
             return
         if not stat.S_ISSOCK(mode):
             raise OSError(f"{self._path} is there and no socket: choose another with --socket")
-        if _answers(self._path):
+        if answers(self._path):
             raise OSError(
                 f"another process listens on {self._path}: stop it, or choose another with --socket"
             )
@@ -152,7 +152,8 @@ def _listen(path: Path, group_id: int) -> socket.socket:
     return listening
 
 
-def _answers(path: Path) -> bool:
+def answers(path: Path) -> bool:
+    """Whether somebody listens there. Blocking, for a moment."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
         try:

@@ -36,6 +36,7 @@ class Choice:
 
     runtime: Runtime
     reasons: list[str]
+    version: str = ""
 
 
 async def choose(name: str, config: RuntimeConfig) -> Choice:
@@ -59,7 +60,7 @@ async def choose(name: str, config: RuntimeConfig) -> Choice:
         runtime = makers[candidate]()
         probe = await runtime.probe()
         if probe.works:
-            return Choice(runtime, reasons)
+            return Choice(runtime, reasons, probe.version)
         await runtime.close()
         reasons.append(f"{candidate}: {probe.reason}")
     raise RuntimeFailed("no runtime works on this node: " + "; ".join(reasons))
