@@ -107,7 +107,7 @@ install_packages() {
         command -v busybox >/dev/null || wanted="$wanted busybox"
     fi
     if command -v apt-get >/dev/null; then
-        "$here/python" >/dev/null 2>&1 || wanted="$wanted python3-venv"
+        [ -n "$venv" ] || "$here/python" >/dev/null 2>&1 || wanted="$wanted python3-venv"
         wanted=$(printf %s "$wanted" | sed 's/iproute/iproute2/; s/busybox/busybox-static/')
         [ -z "$wanted" ] && return
         say "Installing$wanted with apt-get"
@@ -116,7 +116,7 @@ install_packages() {
         apt-get install -y -qq --no-install-recommends $wanted >/dev/null 2>&1 ||
             { apt-get update -qq && apt-get install -y -qq --no-install-recommends $wanted >/dev/null; }
     elif command -v dnf >/dev/null; then
-        "$here/python" >/dev/null 2>&1 || wanted="$wanted python3"
+        [ -n "$venv" ] || "$here/python" >/dev/null 2>&1 || wanted="$wanted python3"
         [ -z "$wanted" ] && return
         say "Installing$wanted with dnf"
         # shellcheck disable=SC2086
