@@ -39,13 +39,14 @@ until_so() {
 }
 
 answer() {
-    # Where the task is that answers: as the service says itself.
+    # The service says itself on which node the task is that answers.
     on "$1" sh -c 'curl -fsS --max-time 5 http://127.0.0.1:8080/ || wget -qO- -T 5 http://127.0.0.1:8080/'
 }
 
 asked=$1
-joining() { on "$asked" swarmctl node ls --format '{{.ManagerStatus}}' | grep -c Joining; }
-until_so 0 joining  # a manager that still catches up has no vote
+# A manager that still catches up has no vote.
+voting() { on "$asked" swarmctl node ls --format '{{.ManagerStatus}}' | grep -c -e Reachable -e Leader; }
+until_so $# voting
 show "$asked" swarmctl node ls
 on "$asked" swarmctl service inspect web >/dev/null 2>&1 ||
     show "$asked" swarmctl service create --quiet --name web --replicas 3 -p 8080:8000 swarm/demo
@@ -83,5 +84,5 @@ until_so 3/3 on "$stays" swarmctl service ls --filter name=web --format '{{.Repl
 show "$stays" swarmctl node ls
 show "$stays" swarmctl service ps --filter desired-state=running web
 printf '\n%s# curl http://127.0.0.1:8080/\n' "$stays"
-answer "$stays"
+answer "$stays" | head -n 5
 say "web lives, with 3 of 3 tasks on the machines that are left."

@@ -97,9 +97,9 @@ class Hosts:
     def __init__(self, names: Sequence[str]) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="swarm-hosts-", dir="/var/tmp")
         self.folder = Path(self._scratch.name)
+        switch = "ip link add br0 type bridge && ip link set br0 up && echo up && exec sleep inf"
         self._switch = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--net", "sh", "-c"]
-            + ["ip link add br0 type bridge && ip link set br0 up && echo up && exec sleep inf"],
+            ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--net", "sh", "-c", switch],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -119,9 +119,10 @@ class Hosts:
 
     def _plug_in(self, host: Host, number: int) -> None:
         here = f"swh{secrets.token_hex(4)}"
+        switch = self._switch.pid
         commands = [
-            f"ip link add {here} netns {self._switch.pid} type veth peer name eth0 netns {host.init}",
-            f"nsenter -t {self._switch.pid} -n ip link set {here} master br0 up",
+            f"ip link add {here} netns {switch} type veth peer name eth0 netns {host.init}",
+            f"nsenter -t {switch} -n ip link set {here} master br0 up",
             f"nsenter -t {host.init} -n ip addr add 10.77.0.{number}/24 dev eth0",
             f"nsenter -t {host.init} -n ip link set eth0 up",
         ]
@@ -131,7 +132,7 @@ class Hosts:
     def reach(self) -> Path:
         """A program for deploy/demo-failover.sh."""
         cases = "".join(
-            f"    on:{host.name}) shift 2; exec {shlex.join(host.command())} \"$@\" ;;\n"
+            f'    on:{host.name}) shift 2; exec {shlex.join(host.command())} "$@" ;;\n'
             f"    halt:{host.name}) exec kill -KILL {host.init} ;;\n"
             for host in self.all.values()
         )

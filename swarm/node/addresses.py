@@ -6,6 +6,7 @@ with mutual TLS for all else (2378).
 
 import ipaddress
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 JOIN_PORT = 2377
@@ -41,11 +42,11 @@ def resolve(listen: str, advertise: str) -> Addresses:
     if advertise:
         host, _ = split(advertise, listen_port)
         advertise_host = _address_of(host)
-    elif _is_unspecified(listen_host):
+    elif is_unspecified(listen_host):
         advertise_host = _outgoing_address()
     else:
         advertise_host = listen_host
-    if _is_unspecified(advertise_host):
+    if is_unspecified(advertise_host):
         raise AddressError(
             f"advertise address '{advertise}' must be one that other nodes can reach: "
             "give --advertise-addr with this machine's IP address"
@@ -72,7 +73,7 @@ def join_host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _is_unspecified(host: str) -> bool:
+def is_unspecified(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
@@ -110,11 +111,23 @@ def _interface_address(name: str) -> str:
         return ""
 
 
-def _outgoing_address() -> str:
-    """The address this machine would use to reach another one. No packet is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def address_towards(remotes: Iterable[str]) -> str:
+    """This machine's address on its way to the first of these HOST[:PORT] that has one: where
+    machines share a network besides the one that their default route leads to, or have no
+    such route, the default is not what the others can reach. "" where none has. No packet is
+    sent, but a name is looked up: blocking."""
+    for remote in remotes:
         try:
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"
+            host, port = split(remote, JOIN_PORT)
+            family, _, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect(target)
+                return str(probe.getsockname()[0])
+        except (AddressError, OSError):
+            continue
+    return ""
+
+
+def _outgoing_address() -> str:
+    """The address this machine would use to reach another one."""
+    return address_towards(["192.0.2.1:9"]) or "127.0.0.1"

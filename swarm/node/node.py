@@ -20,7 +20,7 @@ from swarm.disk import CorruptFileError, FatalDiskError, NoSpaceError
 from swarm.manager.core.store import Store
 from swarm.manager.manager import LetGo
 from swarm.manager.raft_disk import RaftDisk
-from swarm.node.addresses import Addresses, resolve
+from swarm.node.addresses import Addresses, address_towards, is_unspecified, resolve
 from swarm.node.agent_process import AgentProcess
 from swarm.node.bootstrap import begin_anew, create_cluster, new_raft_id, restore_cluster
 from swarm.node.config import NodeConfig
@@ -262,7 +262,7 @@ class Node:
             self.refuse_if_member()
             if not request.remote_addresses:
                 raise NodeError("join takes the HOST[:PORT] of a manager")
-            addresses = self._addresses(request.listen_address, request.advertise_address)
+            addresses, advertise = await asyncio.to_thread(self._addresses_to_join_with, request)
             await asyncio.to_thread(check_own, addresses)
             keys = self._keys_to_join_with()
             bundle, answer = await join_cluster(
@@ -281,7 +281,7 @@ class Node:
                 cluster_id=answer.cluster_id,
                 node_id=answer.node_id,
                 listen_addr=request.listen_address or self.config.listen_addr,
-                advertise_addr=request.advertise_address or self.config.advertise_addr,
+                advertise_addr=advertise,
                 managers=addresses_of(answer.managers),
             )
             try:
@@ -295,6 +295,18 @@ class Node:
                 raise
         if bundle.identity.role is Role.MANAGER:
             await self._wait_until_manager()
+
+    def _addresses_to_join_with(self, request: JoinRequest) -> tuple[Addresses, str]:
+        """And what is to be kept of them: an address is where nobody gave one and the others are
+        reached from another than this machine's usual one."""
+        advertise = request.advertise_address or self.config.advertise_addr
+        usual = self._addresses(request.listen_address, advertise)
+        if advertise or not is_unspecified(usual.listen_host):
+            return usual, advertise
+        found = address_towards(request.remote_addresses)
+        if not found or found == usual.advertise_host:
+            return usual, ""
+        return self._addresses(request.listen_address, found), found
 
     def _keys_to_join_with(self) -> Request:
         """The key of a join that was cut off, where there is one: it is the same node then, and

@@ -2,7 +2,14 @@
 
 import pytest
 
-from swarm.node.addresses import AddressError, Addresses, join_host_port, resolve, split
+from swarm.node.addresses import (
+    AddressError,
+    Addresses,
+    address_towards,
+    join_host_port,
+    resolve,
+    split,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +53,8 @@ def test_unreachable_and_unknown_addresses_are_refused() -> None:
         resolve("127.0.0.1", "0.0.0.0")
     with pytest.raises(AddressError, match="neither"):
         resolve("no-such-host.invalid", "")
+
+
+def test_the_address_on_the_way_to_another_machine() -> None:
+    assert address_towards(["no-such-host.invalid", "127.0.0.7:2377"]) == "127.0.0.1"
+    assert address_towards(["no-such-host.invalid:1"]) == ""
