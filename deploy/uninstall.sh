@@ -60,7 +60,12 @@ rm -f "$root/usr/local/bin/swarmd" "$root/usr/local/bin/swarmctl" \
     "$root/usr/local/share/fish/vendor_completions.d/swarmctl.fish"
 rm -rf "$root/opt/swarm"
 if [ $purge = yes ]; then
-    rm -rf "$root/etc/swarm" "$root/var/lib/swarm" "$root/run/swarm" "$root/var/log/swarmd.log"
+    rm -rf "$root/etc/swarm" "$root/run/swarm" "$root/var/log/swarmd.log"
+    # It may be a disk of its own.
+    if [ -d "$root/var/lib/swarm" ]; then
+        find "$root/var/lib/swarm" -mindepth 1 -delete
+        rmdir "$root/var/lib/swarm" 2>/dev/null || true
+    fi
     if [ -z "$root" ] && id swarm >/dev/null 2>&1; then
         userdel swarm
     fi

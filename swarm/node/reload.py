@@ -6,7 +6,7 @@ from swarm.node.config import NodeConfig
 
 # What this node says of itself, and how much it says. All else is decided at the start: where it
 # listens, where its state is, Raft's clock, the runtime that has its tasks.
-_CHANGEABLE = ("label", "labels", "log_level", "cpus", "memory_bytes")
+_CHANGEABLE = ("label", "labels", "log_level", "cpus", "memory_bytes", "node_generic_resource")
 
 
 @dataclass(frozen=True, slots=True)
