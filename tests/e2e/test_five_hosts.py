@@ -72,7 +72,7 @@ def test_five_machines_and_one_of_them_less(hosts: Hosts) -> None:
     gone = others[-1]
     assert "Node left the swarm." in gone.run(f"{ROOT}/deploy/uninstall.sh", "--purge")
     found = "ls -d /usr/local/bin/swarm* /etc/swarm /usr/local/lib/systemd/system/swarmd.service"
-    assert gone.run("sh", "-c", f"{found} 2>/dev/null; pgrep -fa swarm.node || true") == ""
+    assert gone.run("sh", "-c", f"{found} 2>/dev/null; pgrep -fa '[s]warmd --config' || true") == ""
 
 
 def the_group_may_use_the_socket(host: Host) -> None:
