@@ -29,6 +29,7 @@ _LAZY = (
     LazyCommand("task", "swarm.cli.task:task", "Manage Swarm tasks"),
     LazyCommand("secret", "swarm.cli.secret:secret", "Manage Swarm secrets"),
     LazyCommand("config", "swarm.cli.config:config", "Manage Swarm configs"),
+    LazyCommand("explain", "swarm.cli.explain:explain", "Say why things are as they are"),
     LazyCommand("history", "swarm.cli.history:history", "Show who changed what, and when"),
     LazyCommand("cert", "swarm.cli.cert:cert", "Manage administrators' certificates"),
     LazyCommand("cluster", "swarm.cli.cluster:cluster", "Back up and restore the swarm's state"),

@@ -1114,6 +1114,236 @@ class PlanResponse(_message.Message):
 Global___PlanResponse: _TypeAlias = PlanResponse  # noqa: Y015
 
 @_typing.final
+class ExplainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    task: _builtins.str
+    node: _builtins.str
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        task: _builtins.str = ...,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "reference", b"reference", "service", b"service", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "reference", b"reference", "service", b"service", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_reference: _TypeAlias = _typing.Literal["service", "task", "node"]  # noqa: Y015
+    _WhichOneofArgType_reference: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_reference) -> _WhichOneofReturnType_reference | None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class PlacedTask(_message.Message):
+    """A task that has a node, and why this one: as things are now, not as they were when it was placed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    hostname: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def task(self) -> _task_pb2.Task: ...
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeRefusal]:
+        """Of a single task alone: the nodes that would not take it."""
+
+    def __init__(
+        self,
+        *,
+        task: _task_pb2.Task | None = ...,
+        hostname: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        refusals: _abc.Iterable[Global___NodeRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hostname", b"hostname", "reason", b"reason", "refusals", b"refusals", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlacedTask: _TypeAlias = PlacedTask  # noqa: Y015
+
+@_typing.final
+class TaskAttempt(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    HOSTNAME_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    hostname: _builtins.str
+    @_builtins.property
+    def status(self) -> _task_pb2.TaskStatus: ...
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        hostname: _builtins.str = ...,
+        status: _task_pb2.TaskStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hostname", b"hostname", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskAttempt: _TypeAlias = TaskAttempt  # noqa: Y015
+
+@_typing.final
+class FailingSlot(_message.Message):
+    """A slot in which tasks failed, and what becomes of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_NAME_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    OUTLOOK_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_AT_NS_FIELD_NUMBER: _builtins.int
+    service_name: _builtins.str
+    slot: _builtins.int
+    node_id: _builtins.str
+    outlook: _builtins.str
+    """What comes next, in words."""
+    next_attempt_at_ns: _builtins.int
+    """When the next attempt starts; 0 where that is not what is waited for."""
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskAttempt]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        service_name: _builtins.str = ...,
+        slot: _builtins.int = ...,
+        node_id: _builtins.str = ...,
+        attempts: _abc.Iterable[Global___TaskAttempt] | None = ...,
+        outlook: _builtins.str = ...,
+        next_attempt_at_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "next_attempt_at_ns", b"next_attempt_at_ns", "node_id", b"node_id", "outlook", b"outlook", "service_name", b"service_name", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailingSlot: _TypeAlias = FailingSlot  # noqa: Y015
+
+@_typing.final
+class ResourceUse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    total: _builtins.int
+    reserved: _builtins.int
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        total: _builtins.int = ...,
+        reserved: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "reserved", b"reserved", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResourceUse: _TypeAlias = ResourceUse  # noqa: Y015
+
+@_typing.final
+class NodeUse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    refusal: _builtins.str
+    """Why it takes no tasks at all; empty: it does."""
+    @_builtins.property
+    def node(self) -> _node_pb2.Node: ...
+    @_builtins.property
+    def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResourceUse]: ...
+    def __init__(
+        self,
+        *,
+        node: _node_pb2.Node | None = ...,
+        resources: _abc.Iterable[Global___ResourceUse] | None = ...,
+        refusal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "refusal", b"refusal", "resources", b"resources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeUse: _TypeAlias = NodeUse  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    FAILING_FIELD_NUMBER: _builtins.int
+    PLACED_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """The store's revision that all of it was computed from."""
+    name: _builtins.str
+    running: _builtins.int
+    wanted: _builtins.int
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___WaitingTasks]:
+        """Of a node: what it is refused, with its own reasons alone."""
+
+    @_builtins.property
+    def failing(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailingSlot]: ...
+    @_builtins.property
+    def placed(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlacedTask]:
+        """The first 100."""
+
+    @_builtins.property
+    def node(self) -> Global___NodeUse: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        name: _builtins.str = ...,
+        running: _builtins.int = ...,
+        wanted: _builtins.int = ...,
+        waiting: _abc.Iterable[Global___WaitingTasks] | None = ...,
+        failing: _abc.Iterable[Global___FailingSlot] | None = ...,
+        placed: _abc.Iterable[Global___PlacedTask] | None = ...,
+        node: Global___NodeUse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failing", b"failing", "index", b"index", "name", b"name", "node", b"node", "placed", b"placed", "running", b"running", "waiting", b"waiting", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
 class CreateSecretRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

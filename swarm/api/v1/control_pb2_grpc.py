@@ -109,6 +109,11 @@ class ControlStub:
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.PlanRequest.SerializeToString,
                 response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.PlanResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/swarm.api.v1.Control/Explain',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.ExplainResponse.FromString,
+                _registered_method=True)
         self.CreateSecret = channel.unary_unary(
                 '/swarm.api.v1.Control/CreateSecret',
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.CreateSecretRequest.SerializeToString,
@@ -284,6 +289,12 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Plan(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -469,6 +480,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Plan,
                     request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.PlanRequest.FromString,
                     response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.PlanResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.ExplainRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.ExplainResponse.SerializeToString,
             ),
             'CreateSecret': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSecret,
@@ -961,6 +977,33 @@ class Control:
             '/swarm.api.v1.Control/Plan',
             swarm_dot_api_dot_v1_dot_control__pb2.PlanRequest.SerializeToString,
             swarm_dot_api_dot_v1_dot_control__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/Explain',
+            swarm_dot_api_dot_v1_dot_control__pb2.ExplainRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

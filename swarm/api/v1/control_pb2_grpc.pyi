@@ -48,6 +48,7 @@ class ControlStub:
     RemoveService: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveServiceRequest, _control_pb2.RemoveServiceResponse]
     ServiceHistory: _grpc.UnaryUnaryMultiCallable[_control_pb2.ServiceHistoryRequest, _control_pb2.ServiceHistoryResponse]
     Plan: _grpc.UnaryUnaryMultiCallable[_control_pb2.PlanRequest, _control_pb2.PlanResponse]
+    Explain: _grpc.UnaryUnaryMultiCallable[_control_pb2.ExplainRequest, _control_pb2.ExplainResponse]
     CreateSecret: _grpc.UnaryUnaryMultiCallable[_control_pb2.CreateSecretRequest, _control_pb2.CreateSecretResponse]
     GetSecret: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetSecretRequest, _control_pb2.GetSecretResponse]
     ListSecrets: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListSecretsRequest, _control_pb2.ListSecretsResponse]
@@ -85,6 +86,7 @@ class ControlAsyncStub(ControlStub):
     RemoveService: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveServiceRequest, _control_pb2.RemoveServiceResponse]  # type: ignore[assignment]
     ServiceHistory: _aio.UnaryUnaryMultiCallable[_control_pb2.ServiceHistoryRequest, _control_pb2.ServiceHistoryResponse]  # type: ignore[assignment]
     Plan: _aio.UnaryUnaryMultiCallable[_control_pb2.PlanRequest, _control_pb2.PlanResponse]  # type: ignore[assignment]
+    Explain: _aio.UnaryUnaryMultiCallable[_control_pb2.ExplainRequest, _control_pb2.ExplainResponse]  # type: ignore[assignment]
     CreateSecret: _aio.UnaryUnaryMultiCallable[_control_pb2.CreateSecretRequest, _control_pb2.CreateSecretResponse]  # type: ignore[assignment]
     GetSecret: _aio.UnaryUnaryMultiCallable[_control_pb2.GetSecretRequest, _control_pb2.GetSecretResponse]  # type: ignore[assignment]
     ListSecrets: _aio.UnaryUnaryMultiCallable[_control_pb2.ListSecretsRequest, _control_pb2.ListSecretsResponse]  # type: ignore[assignment]
@@ -209,6 +211,13 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.PlanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.PlanResponse, _abc.Awaitable[_control_pb2.PlanResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _control_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ExplainResponse, _abc.Awaitable[_control_pb2.ExplainResponse]]: ...
 
     @_abc_1.abstractmethod
     def CreateSecret(

@@ -41,6 +41,7 @@ CONTROL_METHODS: Final = (
     "RemoveService",
     "ServiceHistory",
     "Plan",
+    "Explain",
     "CreateSecret",
     "GetSecret",
     "ListSecrets",

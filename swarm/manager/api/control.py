@@ -40,7 +40,9 @@ class ControlApi:
         self.RemoveService = services.RemoveService
         self.ServiceHistory = services.ServiceHistory
 
-        self.Plan = PlanMethods(manager, forwarding).Plan
+        plans = PlanMethods(manager, forwarding)
+        self.Plan = plans.Plan
+        self.Explain = plans.Explain
 
         secrets = SecretMethods(manager, forwarding)
         self.CreateSecret = secrets.CreateSecret

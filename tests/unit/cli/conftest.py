@@ -37,6 +37,7 @@ class Cluster:
     specs: dict[str, service_pb2.ServiceSpec] = field(default_factory=dict)
     history: dict[str, list[service_pb2.ServiceRevision]] = field(default_factory=dict)
     plan: control_pb2.PlanResponse = field(default_factory=control_pb2.PlanResponse)
+    explanation: control_pb2.ExplainResponse = field(default_factory=control_pb2.ExplainResponse)
     tasks: dict[str, task_pb2.Task] = field(default_factory=dict)
     cluster: cluster_pb2.Cluster = field(default_factory=cluster_pb2.Cluster)
     answers: dict[str, Any] = field(default_factory=dict)
@@ -336,6 +337,10 @@ class Manager(ControlServicer, DaemonServicer):
     def Plan(self, request: Any, context: Any) -> Any:
         self._enter("Plan", request, context)
         return self.cluster.plan
+
+    def Explain(self, request: Any, context: Any) -> Any:
+        self._enter("Explain", request, context)
+        return self.cluster.explanation
 
     def ServiceHistory(self, request: Any, context: Any) -> Any:
         self._enter("ServiceHistory", request, context)

@@ -96,6 +96,13 @@ def refusal(info: NodeInfo, service_id: str, demand: Demand) -> str | None:
             return f"has {has} of at most {demand.max_replicas_per_node} tasks of the service"
 
 
+def reservations(demand: Demand) -> str:
+    """What a task holds of its node: "2 CPUs, 512MiB of memory"; "" for nothing."""
+    parts = [_cpus(demand.nano_cpus)] if demand.nano_cpus else []
+    parts += [f"{bytes_size(demand.memory_bytes)} of memory"] if demand.memory_bytes else []
+    return ", ".join(parts + [f"{amount} {kind}" for kind, amount in demand.generic])
+
+
 def _unavailable(node: Node) -> str:
     if node.spec.availability == NODE_AVAILABILITY_DRAIN:
         return "is drained"
@@ -109,8 +116,7 @@ def _lacking(info: NodeInfo, demand: Demand) -> str:
     parts: list[str] = []
     if demand.nano_cpus > max(0, info.free_nano_cpus):
         free = format_cpus(max(0, info.free_nano_cpus))
-        needed = format_cpus(demand.nano_cpus)
-        parts.append(f"needs {needed} {'CPU' if needed == '1' else 'CPUs'}, {free} free")
+        parts.append(f"needs {_cpus(demand.nano_cpus)}, {free} free")
     if demand.memory_bytes > max(0, info.free_memory_bytes):
         free = bytes_size(max(0, info.free_memory_bytes))
         parts.append(f"needs {bytes_size(demand.memory_bytes)} of memory, {free} free")
@@ -119,6 +125,11 @@ def _lacking(info: NodeInfo, demand: Demand) -> str:
         if amount > free:
             parts.append(f"needs {amount} {kind}, {max(0, free)} free")
     return "; ".join(parts)
+
+
+def _cpus(nano_cpus: int) -> str:
+    number = format_cpus(nano_cpus)
+    return f"{number} CPU" if number == "1" else f"{number} CPUs"
 
 
 def _unmet(constraint: Constraint, node: Node) -> str:
