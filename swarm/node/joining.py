@@ -67,13 +67,15 @@ async def join_cluster(
         except grpc.aio.AioRpcError as error:
             if error.code() not in _ANOTHER_MAY_DO_BETTER:
                 raise JoinError(error.details() or str(error.code())) from None
-            unreachable.append(_why_not(target, error))
+            unreachable.append(why_not(target, error))
     raise JoinError("; ".join(unreachable))
 
 
-def _why_not(target: str, error: grpc.aio.AioRpcError) -> str:
+def why_not(target: str, error: grpc.aio.AioRpcError) -> str:
     """gRPC's own words are for its developers."""
     details = error.details() or ""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED or "timed out" in details:
+        return f"{target} answers too slowly: try again, or another manager"
     if error.code() is grpc.StatusCode.UNIMPLEMENTED or "connect to all addresses" in details:
         return f"{target} is not a manager's join address: take the one of `swarmctl join-token`"
     return f"{target}: {details}"
