@@ -145,9 +145,9 @@ def bytes_size(size: float) -> str:
     return _scaled(size, 1024, _BINARY_UNITS)
 
 
-def human_size(size: float) -> str:
-    """A size with decimal units and four digits: "1.5GB" (go-units HumanSize)."""
-    return _scaled(size, 1000, _DECIMAL_UNITS)
+def human_size(size: float, digits: int = 4) -> str:
+    """A size with decimal units: "1.5GB" (go-units HumanSizeWithPrecision)."""
+    return _scaled(size, 1000, _DECIMAL_UNITS, digits)
 
 
 def parse_cpus(text: str) -> int:
@@ -235,9 +235,9 @@ def _parse_size(text: str, base: int) -> int:
     return size
 
 
-def _scaled(size: float, base: int, units: tuple[str, ...]) -> str:
+def _scaled(size: float, base: int, units: tuple[str, ...], digits: int = 4) -> str:
     exponent = 0
     while size >= base and exponent < len(units) - 1:
         size /= base
         exponent += 1
-    return general(size, 4) + units[exponent]
+    return general(size, digits) + units[exponent]

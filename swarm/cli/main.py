@@ -20,6 +20,13 @@ _VERBS = (
     ("join-token", "Manage join tokens"),
     ("leave", "Leave the swarm"),
 )
+_IMAGE_VERBS = (
+    ("images", "ls", "List images"),
+    ("load", "load", "Load an image from a tar archive or STDIN"),
+    ("rmi", "rm", "Remove one or more images"),
+    ("save", "save", "Save one or more images to a tar archive"),
+    ("tag", "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+)
 _LAZY = (
     LazyCommand("swarm", "swarm.cli.swarm:swarm", "Manage Swarm"),
     LazyCommand("node", "swarm.cli.node:node", "Manage Swarm nodes"),
@@ -31,12 +38,17 @@ _LAZY = (
     LazyCommand("config", "swarm.cli.config:config", "Manage Swarm configs"),
     LazyCommand("explain", "swarm.cli.explain:explain", "Say why things are as they are"),
     LazyCommand("history", "swarm.cli.history:history", "Show who changed what, and when"),
+    LazyCommand("image", "swarm.cli.image:image", "Manage images"),
     LazyCommand("cert", "swarm.cli.cert:cert", "Manage administrators' certificates"),
     LazyCommand("cluster", "swarm.cli.cluster:cluster", "Back up and restore the swarm's state"),
     LazyCommand("local", "swarm.cli.local:local", "Manage a cluster on this machine"),
     *(
         LazyCommand(name, f"swarm.cli.swarm:{name.replace('-', '_')}", about, is_group=False)
         for name, about in _VERBS
+    ),
+    *(
+        LazyCommand(verb, f"swarm.cli.image:{command}", about, is_group=False)
+        for verb, command, about in _IMAGE_VERBS
     ),
     LazyCommand("info", "swarm.cli.system:info", "Display system-wide information", is_group=False),
     LazyCommand(
@@ -46,10 +58,10 @@ _LAZY = (
 _DOCKER_VERBS = (
     "attach", "build", "builder", "buildx", "checkpoint", "commit",
     "container", "context", "cp", "create", "diff", "events", "exec", "export",
-    "image", "images", "import", "inspect", "kill", "load", "login", "logout", "logs",
+    "import", "inspect", "kill", "login", "logout", "logs",
     "manifest", "network", "pause", "plugin", "port", "ps", "pull", "push", "rename",
-    "restart", "rm", "rmi", "run", "save", "search", "start", "stats",
-    "stop", "system", "tag", "top", "trust", "unpause", "update", "volume", "wait",
+    "restart", "rm", "run", "search", "start", "stats",
+    "stop", "system", "top", "trust", "unpause", "update", "volume", "wait",
 )  # fmt: skip
 _DOCKER_FLAGS = (
     "--config=value",

@@ -22,6 +22,7 @@ from swarm.manager.api.raft import RaftApi
 from swarm.manager.core.consensus import Timing
 from swarm.manager.core.manager import ManagerCore
 from swarm.manager.core.store import RandomIds
+from swarm.manager.image_nodes import ImageNodes
 from swarm.manager.logs import LogBroker
 from swarm.manager.manager import LetGo, Manager
 from swarm.manager.raft_disk import RaftDisk
@@ -82,7 +83,8 @@ class ManagerRole:
         )
         self.forwarding = Forwarding(self.manager, self._open_channel)
         self._logs = LogBroker(self.manager, self._open_channel)
-        self.control = ControlApi(self.manager, self.forwarding, self._logs)
+        self._image_nodes = ImageNodes(self.manager, self._open_channel)
+        self.control = ControlApi(self.manager, self.forwarding, self._logs, self._image_nodes)
         self._servers: list[grpc.aio.Server] = []
 
     async def start(self, known_members: Sequence[Member] = ()) -> None:
@@ -112,7 +114,7 @@ class ManagerRole:
                 interceptor,
                 raft=RaftApi(self.manager),
                 managers=ManagersApi(self.manager, self._logs),
-                dispatcher=DispatcherApi(self.manager, self._logs),
+                dispatcher=DispatcherApi(self.manager, self._logs, self._image_nodes),
                 certificates=CertificatesApi(self.manager),
                 control=self.control,
                 daemon=self._daemon,

@@ -117,6 +117,15 @@ def manager_channel(
     return _channel(target, bundle.root_pem, bundle.key_pem, bundle.certificate_pem, options)
 
 
+def node_channel(
+    target: str, node_id: str, bundle: NodeBundle, options: ChannelOptions = ()
+) -> grpc.aio.Channel:
+    """A channel from this node to that very node, manager or worker. See `manager_channel`."""
+    return _channel(
+        target, bundle.root_pem, bundle.key_pem, bundle.certificate_pem, options, name=node_id
+    )
+
+
 def admin_channel(
     target: str, root_pem: bytes, pair: KeyPair, options: ChannelOptions = ()
 ) -> grpc.aio.Channel:
@@ -145,10 +154,11 @@ def _channel(
     key_pem: bytes | None,
     certificate_pem: bytes | None,
     options: ChannelOptions,
+    name: str = Role.MANAGER.value,
 ) -> grpc.aio.Channel:
     credentials = grpc.ssl_channel_credentials(root_pem, key_pem, certificate_pem)
-    name = ("grpc.ssl_target_name_override", Role.MANAGER.value)
-    return grpc.aio.secure_channel(target, credentials, options=[name, *_RECONNECT, *options])
+    expected = ("grpc.ssl_target_name_override", name)
+    return grpc.aio.secure_channel(target, credentials, options=[expected, *_RECONNECT, *options])
 
 
 # --- joining ------------------------------------------------------------------------------

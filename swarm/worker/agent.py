@@ -22,6 +22,7 @@ from swarm.worker.core import effects as do
 from swarm.worker.core import events as ev
 from swarm.worker.core.agent import AgentCore
 from swarm.worker.database import Database, DatabaseError
+from swarm.worker.images.node import NodeImages
 from swarm.worker.logs import send_logs
 from swarm.worker.network.proxy import IngressProxy
 from swarm.worker.network.task_ports import PortError, TaskPorts
@@ -45,6 +46,7 @@ class Surroundings:
     open_channel: OpenChannel
     listen_host: str
     advertise_host: str
+    images: NodeImages | None = None
 
 
 class Agent:
@@ -57,6 +59,7 @@ class Agent:
         self._node_id = surroundings.node_id
         self._runtime = surroundings.runtime
         self._database = surroundings.database
+        self._images = surroundings.images
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._disk = ThreadPoolExecutor(1, "agent-database")
@@ -127,6 +130,9 @@ class Agent:
                 self._streams.disconnect(session)
             case do.UpdateIngress(complete, services):
                 self._proxy.update(complete=complete, services=services)
+            case do.KeepImages(keep, forget):
+                if self._images is not None:
+                    self._images.keep(keep, forget)
             case do.ReadLogs(subscription_id=subscription_id):
                 self._spawn("logs", subscription_id, self._read_logs(effect))
             case do.StopLogs(subscription_id):
@@ -201,7 +207,10 @@ class Agent:
     async def _prepare(self, effect: do.Prepare) -> None:
         task_id = effect.run.task_id
         try:
-            await self._runtime.prepare(effect.run)
+            run = effect.run
+            if self._images is not None:
+                run = await self._images.provide(run, self._runtime)
+            await self._runtime.prepare(run)
         except asyncio.CancelledError:
             self.deliver(ev.PrepareFailed(task_id, "cancelled"))
             raise

@@ -45,6 +45,8 @@ from swarm.worker.core import effects as do
 from swarm.worker.core import events as ev
 from swarm.worker.core.agent import AgentConfig, AgentCore
 from swarm.worker.database import Database, DatabaseError
+from swarm.worker.images.layout import Layout
+from swarm.worker.images.node import NodeImages
 from swarm.worker.runtime.port import Identity, RuntimeFailed
 from swarm.worker.runtime.select import Choice, RuntimeConfig, choose
 
@@ -137,6 +139,7 @@ class Process:
         self._reports = Reports()
         self._end = asyncio.Event()
         self._agent: Agent | None = None
+        self._images: NodeImages | None = None
 
     async def run(self, stdin: asyncio.StreamReader) -> None:
         """Raises RuntimeFailed, DatabaseError or SecurityError where it cannot start."""
@@ -145,19 +148,24 @@ class Process:
             loop.add_signal_handler(number, self._end.set)
         state = Path(self._config.state_dir)
         database = Database(state / "agent.db")
+        layout = Layout(state / "images")
         choice = await choose(
             self._config.runtime,
             RuntimeConfig(
-                state / "runtime", Identity(self._config.cluster_id, self._config.node_id)
+                state / "runtime",
+                Identity(self._config.cluster_id, self._config.node_id),
+                layout=layout,
             ),
         )
         try:
-            await self._work(choice, database, stdin)
+            await self._work(choice, database, layout, stdin)
         finally:
             await choice.runtime.close()
             self._reports.close()
 
-    async def _work(self, choice: Choice, database: Database, stdin: asyncio.StreamReader) -> None:
+    async def _work(
+        self, choice: Choice, database: Database, layout: Layout, stdin: asyncio.StreamReader
+    ) -> None:
         config = self._config
         self._choice = choice
         reason = _reason(config.runtime, choice)
@@ -171,6 +179,15 @@ class Process:
                 parallel_removes=config.parallel_starts,
             ),
         )
+        images = self._images = NodeImages(
+            layout,
+            config.cluster_id,
+            config.node_id,
+            lambda: self._bundle,
+            self._images_changed,
+        )
+        images.managers = lambda: core.managers
+        await images.start(config.listen_host, config.advertise_host)
         surroundings = Surroundings(
             node_id=config.node_id,
             runtime=choice.runtime,
@@ -178,6 +195,7 @@ class Process:
             open_channel=lambda address: manager_channel(address, self._bundle),
             listen_host=config.listen_host,
             advertise_host=config.advertise_host,
+            images=images,
         )
         agent = self._agent = Agent(core, surroundings, self._report)
         commands = asyncio.create_task(self._obey(stdin))
@@ -188,7 +206,7 @@ class Process:
                     managers=config.managers,
                     certificate_role=_role(self._bundle),
                     root_certificate_pem=self._bundle.root_pem,
-                    description=describe(config, choice),
+                    description=self._describe(),
                     address=config.advertise_host,
                 )
             )
@@ -197,6 +215,18 @@ class Process:
         finally:
             commands.cancel()
             await agent.close()
+            await images.close()
+
+    def _images_changed(self) -> None:
+        if self._agent is not None:
+            self._agent.deliver(ev.Described(self._describe()))
+
+    def _describe(self) -> NodeDescription:
+        assert self._choice is not None
+        description = describe(self._config, self._choice)
+        if self._images is not None:
+            description.images.CopyFrom(self._images.reported)
+        return description
 
     def _report(self, report: Report) -> None:
         self._reports.effect(report)
@@ -245,7 +275,7 @@ class Process:
         assert self._choice is not None
         self._config = replace(self._config, **settings)
         logging.getLogger().setLevel(self._config.log_level.upper())
-        self._agent.deliver(ev.Described(describe(self._config, self._choice)))
+        self._agent.deliver(ev.Described(self._describe()))
 
 
 def _reason(asked_for: str, choice: Choice) -> str:

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from swarm.api.v1 import control_pb2 as swarm_dot_api_dot_v1_dot_control__pb2
+from swarm.api.v1 import image_pb2 as swarm_dot_api_dot_v1_dot_image__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -173,6 +174,56 @@ class ControlStub:
                 '/swarm.api.v1.Control/RemoveStack',
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackRequest.SerializeToString,
                 response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackResponse.FromString,
+                _registered_method=True)
+        self.ListImages = channel.unary_unary(
+                '/swarm.api.v1.Control/ListImages',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.ListImagesRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.ListImagesResponse.FromString,
+                _registered_method=True)
+        self.GetImage = channel.unary_unary(
+                '/swarm.api.v1.Control/GetImage',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.GetImageRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.GetImageResponse.FromString,
+                _registered_method=True)
+        self.TagImage = channel.unary_unary(
+                '/swarm.api.v1.Control/TagImage',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.TagImageRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.TagImageResponse.FromString,
+                _registered_method=True)
+        self.RemoveImage = channel.unary_unary(
+                '/swarm.api.v1.Control/RemoveImage',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveImageRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveImageResponse.FromString,
+                _registered_method=True)
+        self.PruneImages = channel.unary_unary(
+                '/swarm.api.v1.Control/PruneImages',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.PruneImagesRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.PruneImagesResponse.FromString,
+                _registered_method=True)
+        self.RegisterImages = channel.unary_unary(
+                '/swarm.api.v1.Control/RegisterImages',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RegisterImagesRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RegisterImagesResponse.FromString,
+                _registered_method=True)
+        self.LoadImage = channel.stream_unary(
+                '/swarm.api.v1.Control/LoadImage',
+                request_serializer=swarm_dot_api_dot_v1_dot_image__pb2.LoadImageRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_image__pb2.LoadImageResponse.FromString,
+                _registered_method=True)
+        self.SaveImage = channel.unary_stream(
+                '/swarm.api.v1.Control/SaveImage',
+                request_serializer=swarm_dot_api_dot_v1_dot_image__pb2.SaveImageRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_image__pb2.SaveImageResponse.FromString,
+                _registered_method=True)
+        self.PullImage = channel.unary_stream(
+                '/swarm.api.v1.Control/PullImage',
+                request_serializer=swarm_dot_api_dot_v1_dot_image__pb2.PullImageRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_image__pb2.ImageProgress.FromString,
+                _registered_method=True)
+        self.BuildImage = channel.stream_stream(
+                '/swarm.api.v1.Control/BuildImage',
+                request_serializer=swarm_dot_api_dot_v1_dot_image__pb2.BuildImageRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_image__pb2.ImageProgress.FromString,
                 _registered_method=True)
         self.GetTask = channel.unary_unary(
                 '/swarm.api.v1.Control/GetTask',
@@ -372,6 +423,66 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListImages(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetImage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TagImage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveImage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PruneImages(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterImages(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadImage(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SaveImage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PullImage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BuildImage(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTask(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -545,6 +656,56 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.RemoveStack,
                     request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackRequest.FromString,
                     response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackResponse.SerializeToString,
+            ),
+            'ListImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListImages,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.ListImagesRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.ListImagesResponse.SerializeToString,
+            ),
+            'GetImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetImage,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.GetImageRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.GetImageResponse.SerializeToString,
+            ),
+            'TagImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.TagImage,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.TagImageRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.TagImageResponse.SerializeToString,
+            ),
+            'RemoveImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveImage,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveImageRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RemoveImageResponse.SerializeToString,
+            ),
+            'PruneImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneImages,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.PruneImagesRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.PruneImagesResponse.SerializeToString,
+            ),
+            'RegisterImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterImages,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.RegisterImagesRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.RegisterImagesResponse.SerializeToString,
+            ),
+            'LoadImage': grpc.stream_unary_rpc_method_handler(
+                    servicer.LoadImage,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_image__pb2.LoadImageRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_image__pb2.LoadImageResponse.SerializeToString,
+            ),
+            'SaveImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.SaveImage,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_image__pb2.SaveImageRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_image__pb2.SaveImageResponse.SerializeToString,
+            ),
+            'PullImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.PullImage,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_image__pb2.PullImageRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_image__pb2.ImageProgress.SerializeToString,
+            ),
+            'BuildImage': grpc.stream_stream_rpc_method_handler(
+                    servicer.BuildImage,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_image__pb2.BuildImageRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_image__pb2.ImageProgress.SerializeToString,
             ),
             'GetTask': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTask,
@@ -1328,6 +1489,276 @@ class Control:
             '/swarm.api.v1.Control/RemoveStack',
             swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackRequest.SerializeToString,
             swarm_dot_api_dot_v1_dot_control__pb2.RemoveStackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/ListImages',
+            swarm_dot_api_dot_v1_dot_control__pb2.ListImagesRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.ListImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/GetImage',
+            swarm_dot_api_dot_v1_dot_control__pb2.GetImageRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.GetImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TagImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/TagImage',
+            swarm_dot_api_dot_v1_dot_control__pb2.TagImageRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.TagImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/RemoveImage',
+            swarm_dot_api_dot_v1_dot_control__pb2.RemoveImageRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.RemoveImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/PruneImages',
+            swarm_dot_api_dot_v1_dot_control__pb2.PruneImagesRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.PruneImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Control/RegisterImages',
+            swarm_dot_api_dot_v1_dot_control__pb2.RegisterImagesRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.RegisterImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadImage(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/swarm.api.v1.Control/LoadImage',
+            swarm_dot_api_dot_v1_dot_image__pb2.LoadImageRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_image__pb2.LoadImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/swarm.api.v1.Control/SaveImage',
+            swarm_dot_api_dot_v1_dot_image__pb2.SaveImageRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_image__pb2.SaveImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PullImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/swarm.api.v1.Control/PullImage',
+            swarm_dot_api_dot_v1_dot_image__pb2.PullImageRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_image__pb2.ImageProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BuildImage(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/swarm.api.v1.Control/BuildImage',
+            swarm_dot_api_dot_v1_dot_image__pb2.BuildImageRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_image__pb2.ImageProgress.FromString,
             options,
             channel_credentials,
             insecure,

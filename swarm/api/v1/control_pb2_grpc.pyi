@@ -8,6 +8,7 @@ leader. `reference` is an id, a name, or a unique prefix of an id, as in Docker.
 from collections import abc as _abc
 from grpc import aio as _aio
 from swarm.api.v1 import control_pb2 as _control_pb2
+from swarm.api.v1 import image_pb2 as _image_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -61,6 +62,16 @@ class ControlStub:
     RemoveConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveConfigRequest, _control_pb2.RemoveConfigResponse]
     DeployStack: _grpc.UnaryUnaryMultiCallable[_control_pb2.DeployStackRequest, _control_pb2.DeployStackResponse]
     RemoveStack: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveStackRequest, _control_pb2.RemoveStackResponse]
+    ListImages: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListImagesRequest, _control_pb2.ListImagesResponse]
+    GetImage: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetImageRequest, _control_pb2.GetImageResponse]
+    TagImage: _grpc.UnaryUnaryMultiCallable[_control_pb2.TagImageRequest, _control_pb2.TagImageResponse]
+    RemoveImage: _grpc.UnaryUnaryMultiCallable[_control_pb2.RemoveImageRequest, _control_pb2.RemoveImageResponse]
+    PruneImages: _grpc.UnaryUnaryMultiCallable[_control_pb2.PruneImagesRequest, _control_pb2.PruneImagesResponse]
+    RegisterImages: _grpc.UnaryUnaryMultiCallable[_control_pb2.RegisterImagesRequest, _control_pb2.RegisterImagesResponse]
+    LoadImage: _grpc.StreamUnaryMultiCallable[_image_pb2.LoadImageRequest, _image_pb2.LoadImageResponse]
+    SaveImage: _grpc.UnaryStreamMultiCallable[_image_pb2.SaveImageRequest, _image_pb2.SaveImageResponse]
+    PullImage: _grpc.UnaryStreamMultiCallable[_image_pb2.PullImageRequest, _image_pb2.ImageProgress]
+    BuildImage: _grpc.StreamStreamMultiCallable[_image_pb2.BuildImageRequest, _image_pb2.ImageProgress]
     GetTask: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetTaskRequest, _control_pb2.GetTaskResponse]
     ListTasks: _grpc.UnaryUnaryMultiCallable[_control_pb2.ListTasksRequest, _control_pb2.ListTasksResponse]
     ServiceLogs: _grpc.UnaryStreamMultiCallable[_control_pb2.ServiceLogsRequest, _control_pb2.ServiceLogsResponse]
@@ -99,6 +110,16 @@ class ControlAsyncStub(ControlStub):
     RemoveConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveConfigRequest, _control_pb2.RemoveConfigResponse]  # type: ignore[assignment]
     DeployStack: _aio.UnaryUnaryMultiCallable[_control_pb2.DeployStackRequest, _control_pb2.DeployStackResponse]  # type: ignore[assignment]
     RemoveStack: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveStackRequest, _control_pb2.RemoveStackResponse]  # type: ignore[assignment]
+    ListImages: _aio.UnaryUnaryMultiCallable[_control_pb2.ListImagesRequest, _control_pb2.ListImagesResponse]  # type: ignore[assignment]
+    GetImage: _aio.UnaryUnaryMultiCallable[_control_pb2.GetImageRequest, _control_pb2.GetImageResponse]  # type: ignore[assignment]
+    TagImage: _aio.UnaryUnaryMultiCallable[_control_pb2.TagImageRequest, _control_pb2.TagImageResponse]  # type: ignore[assignment]
+    RemoveImage: _aio.UnaryUnaryMultiCallable[_control_pb2.RemoveImageRequest, _control_pb2.RemoveImageResponse]  # type: ignore[assignment]
+    PruneImages: _aio.UnaryUnaryMultiCallable[_control_pb2.PruneImagesRequest, _control_pb2.PruneImagesResponse]  # type: ignore[assignment]
+    RegisterImages: _aio.UnaryUnaryMultiCallable[_control_pb2.RegisterImagesRequest, _control_pb2.RegisterImagesResponse]  # type: ignore[assignment]
+    LoadImage: _aio.StreamUnaryMultiCallable[_image_pb2.LoadImageRequest, _image_pb2.LoadImageResponse]  # type: ignore[assignment]
+    SaveImage: _aio.UnaryStreamMultiCallable[_image_pb2.SaveImageRequest, _image_pb2.SaveImageResponse]  # type: ignore[assignment]
+    PullImage: _aio.UnaryStreamMultiCallable[_image_pb2.PullImageRequest, _image_pb2.ImageProgress]  # type: ignore[assignment]
+    BuildImage: _aio.StreamStreamMultiCallable[_image_pb2.BuildImageRequest, _image_pb2.ImageProgress]  # type: ignore[assignment]
     GetTask: _aio.UnaryUnaryMultiCallable[_control_pb2.GetTaskRequest, _control_pb2.GetTaskResponse]  # type: ignore[assignment]
     ListTasks: _aio.UnaryUnaryMultiCallable[_control_pb2.ListTasksRequest, _control_pb2.ListTasksResponse]  # type: ignore[assignment]
     ServiceLogs: _aio.UnaryStreamMultiCallable[_control_pb2.ServiceLogsRequest, _control_pb2.ServiceLogsResponse]  # type: ignore[assignment]
@@ -302,6 +323,76 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.RemoveStackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.RemoveStackResponse, _abc.Awaitable[_control_pb2.RemoveStackResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListImages(
+        self,
+        request: _control_pb2.ListImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ListImagesResponse, _abc.Awaitable[_control_pb2.ListImagesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetImage(
+        self,
+        request: _control_pb2.GetImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.GetImageResponse, _abc.Awaitable[_control_pb2.GetImageResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def TagImage(
+        self,
+        request: _control_pb2.TagImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.TagImageResponse, _abc.Awaitable[_control_pb2.TagImageResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveImage(
+        self,
+        request: _control_pb2.RemoveImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RemoveImageResponse, _abc.Awaitable[_control_pb2.RemoveImageResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def PruneImages(
+        self,
+        request: _control_pb2.PruneImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.PruneImagesResponse, _abc.Awaitable[_control_pb2.PruneImagesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RegisterImages(
+        self,
+        request: _control_pb2.RegisterImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.RegisterImagesResponse, _abc.Awaitable[_control_pb2.RegisterImagesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def LoadImage(
+        self,
+        request_iterator: _MaybeAsyncIterator[_image_pb2.LoadImageRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_pb2.LoadImageResponse, _abc.Awaitable[_image_pb2.LoadImageResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SaveImage(
+        self,
+        request: _image_pb2.SaveImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_image_pb2.SaveImageResponse], _abc.AsyncIterator[_image_pb2.SaveImageResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def PullImage(
+        self,
+        request: _image_pb2.PullImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_image_pb2.ImageProgress], _abc.AsyncIterator[_image_pb2.ImageProgress]]: ...
+
+    @_abc_1.abstractmethod
+    def BuildImage(
+        self,
+        request_iterator: _MaybeAsyncIterator[_image_pb2.BuildImageRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_image_pb2.ImageProgress], _abc.AsyncIterator[_image_pb2.ImageProgress]]: ...
 
     @_abc_1.abstractmethod
     def GetTask(

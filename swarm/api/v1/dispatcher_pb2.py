@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from swarm.api.v1 import config_pb2 as swarm_dot_api_dot_v1_dot_config__pb2
+from swarm.api.v1 import image_pb2 as swarm_dot_api_dot_v1_dot_image__pb2
 from swarm.api.v1 import logs_pb2 as swarm_dot_api_dot_v1_dot_logs__pb2
 from swarm.api.v1 import node_pb2 as swarm_dot_api_dot_v1_dot_node__pb2
 from swarm.api.v1 import secret_pb2 as swarm_dot_api_dot_v1_dot_secret__pb2
@@ -31,41 +32,41 @@ from swarm.api.v1 import task_pb2 as swarm_dot_api_dot_v1_dot_task__pb2
 from swarm.api.v1 import types_pb2 as swarm_dot_api_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dswarm/api/v1/dispatcher.proto\x12\x0cswarm.api.v1\x1a\x19swarm/api/v1/config.proto\x1a\x17swarm/api/v1/logs.proto\x1a\x17swarm/api/v1/node.proto\x1a\x19swarm/api/v1/secret.proto\x1a\x1aswarm/api/v1/service.proto\x1a\x17swarm/api/v1/task.proto\x1a\x18swarm/api/v1/types.proto\"z\n\x0cSessionHello\x12\x32\n\x0b\x64\x65scription\x18\x01 \x01(\x0b\x32\x1d.swarm.api.v1.NodeDescription\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\"M\n\x10TaskStatusUpdate\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12(\n\x06status\x18\x02 \x01(\x0b\x32\x18.swarm.api.v1.TaskStatus\"?\n\x0cStatusReport\x12/\n\x07updates\x18\x01 \x03(\x0b\x32\x1e.swarm.api.v1.TaskStatusUpdate\"\x12\n\x10SessionHeartbeat\"\x10\n\x0eSessionGoodbye\"\xb7\x02\n\x0c\x41gentMessage\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.swarm.api.v1.SessionHelloH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.swarm.api.v1.SessionHeartbeatH\x00\x12.\n\x08statuses\x18\x03 \x01(\x0b\x32\x1a.swarm.api.v1.StatusReportH\x00\x12&\n\x04logs\x18\x04 \x01(\x0b\x32\x16.swarm.api.v1.LogBatchH\x00\x12\x34\n\x0b\x64\x65scription\x18\x05 \x01(\x0b\x32\x1d.swarm.api.v1.NodeDescriptionH\x00\x12/\n\x07goodbye\x18\x06 \x01(\x0b\x32\x1c.swarm.api.v1.SessionGoodbyeH\x00\x42\x06\n\x04kind\"2\n\x0eManagerAddress\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\xae\x01\n\x0bSessionInfo\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1b\n\x13heartbeat_period_ns\x18\x02 \x01(\x03\x12.\n\x08managers\x18\x03 \x03(\x0b\x32\x1c.swarm.api.v1.ManagerAddress\x12 \n\x04node\x18\x04 \x01(\x0b\x32\x12.swarm.api.v1.Node\x12\x1c\n\x14root_certificate_pem\x18\x05 \x01(\x0c\"a\n\x0eIngressBackend\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12-\n\tendpoints\x18\x03 \x03(\x0b\x32\x1a.swarm.api.v1.PortEndpoint\"\x93\x01\n\x0eIngressService\x12\x12\n\nservice_id\x18\x01 \x01(\t\x12\x14\n\x0cservice_name\x18\x02 \x01(\t\x12\'\n\x05ports\x18\x03 \x03(\x0b\x32\x18.swarm.api.v1.PortConfig\x12.\n\x08\x62\x61\x63kends\x18\x04 \x03(\x0b\x32\x1c.swarm.api.v1.IngressBackend\"\\\n\x0c\x44\x65pendencies\x12%\n\x07secrets\x18\x01 \x03(\x0b\x32\x14.swarm.api.v1.Secret\x12%\n\x07\x63onfigs\x18\x02 \x03(\x0b\x32\x14.swarm.api.v1.Config\"\x9c\x02\n\x0b\x41ssignments\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12!\n\x05tasks\x18\x04 \x03(\x0b\x32\x12.swarm.api.v1.Task\x12\x18\n\x10removed_task_ids\x18\x05 \x03(\t\x12\x30\n\trevisions\x18\x06 \x03(\x0b\x32\x1d.swarm.api.v1.ServiceRevision\x12-\n\x07ingress\x18\x07 \x03(\x0b\x32\x1c.swarm.api.v1.IngressService\x12\x1a\n\x12removed_secret_ids\x18\x14 \x03(\t\x12\x1a\n\x12removed_config_ids\x18\x15 \x03(\t\"<\n\tStatusAck\x12/\n\x07updates\x18\x01 \x03(\x0b\x32\x1e.swarm.api.v1.TaskStatusUpdate\"\xb0\x02\n\x0eManagerMessage\x12)\n\x04info\x18\x01 \x01(\x0b\x32\x19.swarm.api.v1.SessionInfoH\x00\x12\x30\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x19.swarm.api.v1.AssignmentsH\x00\x12/\n\x0c\x61\x63knowledged\x18\x03 \x01(\x0b\x32\x17.swarm.api.v1.StatusAckH\x00\x12\x39\n\x10log_subscription\x18\x04 \x01(\x0b\x32\x1d.swarm.api.v1.LogSubscriptionH\x00\x12\x19\n\x0flog_unsubscribe\x18\x05 \x01(\tH\x00\x12\x32\n\x0c\x64\x65pendencies\x18\x14 \x01(\x0b\x32\x1a.swarm.api.v1.DependenciesH\x00\x42\x06\n\x04kind2U\n\nDispatcher\x12G\n\x07Session\x12\x1a.swarm.api.v1.AgentMessage\x1a\x1c.swarm.api.v1.ManagerMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dswarm/api/v1/dispatcher.proto\x12\x0cswarm.api.v1\x1a\x19swarm/api/v1/config.proto\x1a\x18swarm/api/v1/image.proto\x1a\x17swarm/api/v1/logs.proto\x1a\x17swarm/api/v1/node.proto\x1a\x19swarm/api/v1/secret.proto\x1a\x1aswarm/api/v1/service.proto\x1a\x17swarm/api/v1/task.proto\x1a\x18swarm/api/v1/types.proto\"z\n\x0cSessionHello\x12\x32\n\x0b\x64\x65scription\x18\x01 \x01(\x0b\x32\x1d.swarm.api.v1.NodeDescription\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x13\n\x0bincarnation\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\"M\n\x10TaskStatusUpdate\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12(\n\x06status\x18\x02 \x01(\x0b\x32\x18.swarm.api.v1.TaskStatus\"?\n\x0cStatusReport\x12/\n\x07updates\x18\x01 \x03(\x0b\x32\x1e.swarm.api.v1.TaskStatusUpdate\"\x12\n\x10SessionHeartbeat\"\x10\n\x0eSessionGoodbye\"\xb7\x02\n\x0c\x41gentMessage\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.swarm.api.v1.SessionHelloH\x00\x12\x33\n\theartbeat\x18\x02 \x01(\x0b\x32\x1e.swarm.api.v1.SessionHeartbeatH\x00\x12.\n\x08statuses\x18\x03 \x01(\x0b\x32\x1a.swarm.api.v1.StatusReportH\x00\x12&\n\x04logs\x18\x04 \x01(\x0b\x32\x16.swarm.api.v1.LogBatchH\x00\x12\x34\n\x0b\x64\x65scription\x18\x05 \x01(\x0b\x32\x1d.swarm.api.v1.NodeDescriptionH\x00\x12/\n\x07goodbye\x18\x06 \x01(\x0b\x32\x1c.swarm.api.v1.SessionGoodbyeH\x00\x42\x06\n\x04kind\"2\n\x0eManagerAddress\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\xae\x01\n\x0bSessionInfo\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1b\n\x13heartbeat_period_ns\x18\x02 \x01(\x03\x12.\n\x08managers\x18\x03 \x03(\x0b\x32\x1c.swarm.api.v1.ManagerAddress\x12 \n\x04node\x18\x04 \x01(\x0b\x32\x12.swarm.api.v1.Node\x12\x1c\n\x14root_certificate_pem\x18\x05 \x01(\x0c\"a\n\x0eIngressBackend\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12-\n\tendpoints\x18\x03 \x03(\x0b\x32\x1a.swarm.api.v1.PortEndpoint\"\x93\x01\n\x0eIngressService\x12\x12\n\nservice_id\x18\x01 \x01(\t\x12\x14\n\x0cservice_name\x18\x02 \x01(\t\x12\'\n\x05ports\x18\x03 \x03(\x0b\x32\x18.swarm.api.v1.PortConfig\x12.\n\x08\x62\x61\x63kends\x18\x04 \x03(\x0b\x32\x1c.swarm.api.v1.IngressBackend\"\\\n\x0c\x44\x65pendencies\x12%\n\x07secrets\x18\x01 \x03(\x0b\x32\x14.swarm.api.v1.Secret\x12%\n\x07\x63onfigs\x18\x02 \x03(\x0b\x32\x14.swarm.api.v1.Config\"\x9c\x02\n\x0b\x41ssignments\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12!\n\x05tasks\x18\x04 \x03(\x0b\x32\x12.swarm.api.v1.Task\x12\x18\n\x10removed_task_ids\x18\x05 \x03(\t\x12\x30\n\trevisions\x18\x06 \x03(\x0b\x32\x1d.swarm.api.v1.ServiceRevision\x12-\n\x07ingress\x18\x07 \x03(\x0b\x32\x1c.swarm.api.v1.IngressService\x12\x1a\n\x12removed_secret_ids\x18\x14 \x03(\t\x12\x1a\n\x12removed_config_ids\x18\x15 \x03(\t\"<\n\tStatusAck\x12/\n\x07updates\x18\x01 \x03(\x0b\x32\x1e.swarm.api.v1.TaskStatusUpdate\"\xe3\x02\n\x0eManagerMessage\x12)\n\x04info\x18\x01 \x01(\x0b\x32\x19.swarm.api.v1.SessionInfoH\x00\x12\x30\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x19.swarm.api.v1.AssignmentsH\x00\x12/\n\x0c\x61\x63knowledged\x18\x03 \x01(\x0b\x32\x17.swarm.api.v1.StatusAckH\x00\x12\x39\n\x10log_subscription\x18\x04 \x01(\x0b\x32\x1d.swarm.api.v1.LogSubscriptionH\x00\x12\x19\n\x0flog_unsubscribe\x18\x05 \x01(\tH\x00\x12\x32\n\x0c\x64\x65pendencies\x18\x14 \x01(\x0b\x32\x1a.swarm.api.v1.DependenciesH\x00\x12\x31\n\x0cimage_duties\x18\x1e \x01(\x0b\x32\x19.swarm.api.v1.ImageDutiesH\x00\x42\x06\n\x04kind2\xa3\x01\n\nDispatcher\x12G\n\x07Session\x12\x1a.swarm.api.v1.AgentMessage\x1a\x1c.swarm.api.v1.ManagerMessage(\x01\x30\x01\x12L\n\tFindImage\x12\x1e.swarm.api.v1.FindImageRequest\x1a\x1f.swarm.api.v1.FindImageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swarm.api.v1.dispatcher_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONHELLO']._serialized_start=230
-  _globals['_SESSIONHELLO']._serialized_end=352
-  _globals['_TASKSTATUSUPDATE']._serialized_start=354
-  _globals['_TASKSTATUSUPDATE']._serialized_end=431
-  _globals['_STATUSREPORT']._serialized_start=433
-  _globals['_STATUSREPORT']._serialized_end=496
-  _globals['_SESSIONHEARTBEAT']._serialized_start=498
-  _globals['_SESSIONHEARTBEAT']._serialized_end=516
-  _globals['_SESSIONGOODBYE']._serialized_start=518
-  _globals['_SESSIONGOODBYE']._serialized_end=534
-  _globals['_AGENTMESSAGE']._serialized_start=537
-  _globals['_AGENTMESSAGE']._serialized_end=848
-  _globals['_MANAGERADDRESS']._serialized_start=850
-  _globals['_MANAGERADDRESS']._serialized_end=900
-  _globals['_SESSIONINFO']._serialized_start=903
-  _globals['_SESSIONINFO']._serialized_end=1077
-  _globals['_INGRESSBACKEND']._serialized_start=1079
-  _globals['_INGRESSBACKEND']._serialized_end=1176
-  _globals['_INGRESSSERVICE']._serialized_start=1179
-  _globals['_INGRESSSERVICE']._serialized_end=1326
-  _globals['_DEPENDENCIES']._serialized_start=1328
-  _globals['_DEPENDENCIES']._serialized_end=1420
-  _globals['_ASSIGNMENTS']._serialized_start=1423
-  _globals['_ASSIGNMENTS']._serialized_end=1707
-  _globals['_STATUSACK']._serialized_start=1709
-  _globals['_STATUSACK']._serialized_end=1769
-  _globals['_MANAGERMESSAGE']._serialized_start=1772
-  _globals['_MANAGERMESSAGE']._serialized_end=2076
-  _globals['_DISPATCHER']._serialized_start=2078
-  _globals['_DISPATCHER']._serialized_end=2163
+  _globals['_SESSIONHELLO']._serialized_start=256
+  _globals['_SESSIONHELLO']._serialized_end=378
+  _globals['_TASKSTATUSUPDATE']._serialized_start=380
+  _globals['_TASKSTATUSUPDATE']._serialized_end=457
+  _globals['_STATUSREPORT']._serialized_start=459
+  _globals['_STATUSREPORT']._serialized_end=522
+  _globals['_SESSIONHEARTBEAT']._serialized_start=524
+  _globals['_SESSIONHEARTBEAT']._serialized_end=542
+  _globals['_SESSIONGOODBYE']._serialized_start=544
+  _globals['_SESSIONGOODBYE']._serialized_end=560
+  _globals['_AGENTMESSAGE']._serialized_start=563
+  _globals['_AGENTMESSAGE']._serialized_end=874
+  _globals['_MANAGERADDRESS']._serialized_start=876
+  _globals['_MANAGERADDRESS']._serialized_end=926
+  _globals['_SESSIONINFO']._serialized_start=929
+  _globals['_SESSIONINFO']._serialized_end=1103
+  _globals['_INGRESSBACKEND']._serialized_start=1105
+  _globals['_INGRESSBACKEND']._serialized_end=1202
+  _globals['_INGRESSSERVICE']._serialized_start=1205
+  _globals['_INGRESSSERVICE']._serialized_end=1352
+  _globals['_DEPENDENCIES']._serialized_start=1354
+  _globals['_DEPENDENCIES']._serialized_end=1446
+  _globals['_ASSIGNMENTS']._serialized_start=1449
+  _globals['_ASSIGNMENTS']._serialized_end=1733
+  _globals['_STATUSACK']._serialized_start=1735
+  _globals['_STATUSACK']._serialized_end=1795
+  _globals['_MANAGERMESSAGE']._serialized_start=1798
+  _globals['_MANAGERMESSAGE']._serialized_end=2153
+  _globals['_DISPATCHER']._serialized_start=2156
+  _globals['_DISPATCHER']._serialized_end=2319
 # @@protoc_insertion_point(module_scope)

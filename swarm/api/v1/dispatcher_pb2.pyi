@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from swarm.api.v1 import config_pb2 as _config_pb2
+from swarm.api.v1 import image_pb2 as _image_pb2
 from swarm.api.v1 import logs_pb2 as _logs_pb2
 from swarm.api.v1 import node_pb2 as _node_pb2
 from swarm.api.v1 import secret_pb2 as _secret_pb2
@@ -412,6 +413,7 @@ class ManagerMessage(_message.Message):
     LOG_SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     LOG_UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
     DEPENDENCIES_FIELD_NUMBER: _builtins.int
+    IMAGE_DUTIES_FIELD_NUMBER: _builtins.int
     log_unsubscribe: _builtins.str
     """An unsubscription by id."""
     @_builtins.property
@@ -424,6 +426,8 @@ class ManagerMessage(_message.Message):
     def log_subscription(self) -> _logs_pb2.LogSubscription: ...
     @_builtins.property
     def dependencies(self) -> Global___Dependencies: ...
+    @_builtins.property
+    def image_duties(self) -> _image_pb2.ImageDuties: ...
     def __init__(
         self,
         *,
@@ -433,12 +437,13 @@ class ManagerMessage(_message.Message):
         log_subscription: _logs_pb2.LogSubscription | None = ...,
         log_unsubscribe: _builtins.str = ...,
         dependencies: Global___Dependencies | None = ...,
+        image_duties: _image_pb2.ImageDuties | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "assignments", b"assignments", "dependencies", b"dependencies", "info", b"info", "kind", b"kind", "log_subscription", b"log_subscription", "log_unsubscribe", b"log_unsubscribe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "assignments", b"assignments", "dependencies", b"dependencies", "image_duties", b"image_duties", "info", b"info", "kind", b"kind", "log_subscription", b"log_subscription", "log_unsubscribe", b"log_unsubscribe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "assignments", b"assignments", "dependencies", b"dependencies", "info", b"info", "kind", b"kind", "log_subscription", b"log_subscription", "log_unsubscribe", b"log_unsubscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "assignments", b"assignments", "dependencies", b"dependencies", "image_duties", b"image_duties", "info", b"info", "kind", b"kind", "log_subscription", b"log_subscription", "log_unsubscribe", b"log_unsubscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["info", "assignments", "acknowledged", "log_subscription", "log_unsubscribe", "dependencies"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["info", "assignments", "acknowledged", "log_subscription", "log_unsubscribe", "dependencies", "image_duties"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

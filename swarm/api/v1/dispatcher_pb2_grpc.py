@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from swarm.api.v1 import dispatcher_pb2 as swarm_dot_api_dot_v1_dot_dispatcher__pb2
+from swarm.api.v1 import image_pb2 as swarm_dot_api_dot_v1_dot_image__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -39,6 +40,11 @@ class DispatcherStub:
                 request_serializer=swarm_dot_api_dot_v1_dot_dispatcher__pb2.AgentMessage.SerializeToString,
                 response_deserializer=swarm_dot_api_dot_v1_dot_dispatcher__pb2.ManagerMessage.FromString,
                 _registered_method=True)
+        self.FindImage = channel.unary_unary(
+                '/swarm.api.v1.Dispatcher/FindImage',
+                request_serializer=swarm_dot_api_dot_v1_dot_image__pb2.FindImageRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_image__pb2.FindImageResponse.FromString,
+                _registered_method=True)
 
 
 class DispatcherServicer:
@@ -51,6 +57,13 @@ class DispatcherServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindImage(self, request, context):
+        """What an image of the cluster is made of, and which nodes to take it from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DispatcherServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +71,11 @@ def add_DispatcherServicer_to_server(servicer, server):
                     servicer.Session,
                     request_deserializer=swarm_dot_api_dot_v1_dot_dispatcher__pb2.AgentMessage.FromString,
                     response_serializer=swarm_dot_api_dot_v1_dot_dispatcher__pb2.ManagerMessage.SerializeToString,
+            ),
+            'FindImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindImage,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_image__pb2.FindImageRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_image__pb2.FindImageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +105,33 @@ class Dispatcher:
             '/swarm.api.v1.Dispatcher/Session',
             swarm_dot_api_dot_v1_dot_dispatcher__pb2.AgentMessage.SerializeToString,
             swarm_dot_api_dot_v1_dot_dispatcher__pb2.ManagerMessage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.api.v1.Dispatcher/FindImage',
+            swarm_dot_api_dot_v1_dot_image__pb2.FindImageRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_image__pb2.FindImageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ Between an agent and any manager: one stream, batches on it."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from swarm.api.v1 import dispatcher_pb2 as _dispatcher_pb2
+from swarm.api.v1 import image_pb2 as _image_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -33,12 +34,16 @@ class DispatcherStub:
     def __new__(cls, channel: _aio.Channel) -> DispatcherAsyncStub: ...
     Session: _grpc.StreamStreamMultiCallable[_dispatcher_pb2.AgentMessage, _dispatcher_pb2.ManagerMessage]
     """For the node in the caller's certificate alone."""
+    FindImage: _grpc.UnaryUnaryMultiCallable[_image_pb2.FindImageRequest, _image_pb2.FindImageResponse]
+    """What an image of the cluster is made of, and which nodes to take it from."""
 
 @_typing.type_check_only
 class DispatcherAsyncStub(DispatcherStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Session: _aio.StreamStreamMultiCallable[_dispatcher_pb2.AgentMessage, _dispatcher_pb2.ManagerMessage]  # type: ignore[assignment]
     """For the node in the caller's certificate alone."""
+    FindImage: _aio.UnaryUnaryMultiCallable[_image_pb2.FindImageRequest, _image_pb2.FindImageResponse]  # type: ignore[assignment]
+    """What an image of the cluster is made of, and which nodes to take it from."""
 
 class DispatcherServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -48,5 +53,13 @@ class DispatcherServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_dispatcher_pb2.ManagerMessage], _abc.AsyncIterator[_dispatcher_pb2.ManagerMessage]]:
         """For the node in the caller's certificate alone."""
+
+    @_abc_1.abstractmethod
+    def FindImage(
+        self,
+        request: _image_pb2.FindImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_image_pb2.FindImageResponse, _abc.Awaitable[_image_pb2.FindImageResponse]]:
+        """What an image of the cluster is made of, and which nodes to take it from."""
 
 def add_DispatcherServicer_to_server(servicer: DispatcherServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

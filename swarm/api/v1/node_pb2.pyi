@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from swarm.api.v1 import image_pb2 as _image_pb2
 from swarm.api.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -173,6 +174,7 @@ class NodeDescription(_message.Message):
     PLATFORM_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
     hostname: _builtins.str
     @_builtins.property
     def platform(self) -> _types_pb2.Platform: ...
@@ -180,6 +182,8 @@ class NodeDescription(_message.Message):
     def resources(self) -> _types_pb2.Resources: ...
     @_builtins.property
     def engine(self) -> Global___EngineDescription: ...
+    @_builtins.property
+    def images(self) -> _image_pb2.NodeImages: ...
     def __init__(
         self,
         *,
@@ -187,10 +191,11 @@ class NodeDescription(_message.Message):
         platform: _types_pb2.Platform | None = ...,
         resources: _types_pb2.Resources | None = ...,
         engine: Global___EngineDescription | None = ...,
+        images: _image_pb2.NodeImages | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "platform", b"platform", "resources", b"resources"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "images", b"images", "platform", b"platform", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "hostname", b"hostname", "platform", b"platform", "resources", b"resources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "hostname", b"hostname", "images", b"images", "platform", b"platform", "resources", b"resources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

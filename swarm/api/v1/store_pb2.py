@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from swarm.api.v1 import cluster_pb2 as swarm_dot_api_dot_v1_dot_cluster__pb2
 from swarm.api.v1 import config_pb2 as swarm_dot_api_dot_v1_dot_config__pb2
+from swarm.api.v1 import image_pb2 as swarm_dot_api_dot_v1_dot_image__pb2
 from swarm.api.v1 import node_pb2 as swarm_dot_api_dot_v1_dot_node__pb2
 from swarm.api.v1 import raft_pb2 as swarm_dot_api_dot_v1_dot_raft__pb2
 from swarm.api.v1 import secret_pb2 as swarm_dot_api_dot_v1_dot_secret__pb2
@@ -31,39 +32,39 @@ from swarm.api.v1 import service_pb2 as swarm_dot_api_dot_v1_dot_service__pb2
 from swarm.api.v1 import task_pb2 as swarm_dot_api_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18swarm/api/v1/store.proto\x12\x0cswarm.api.v1\x1a\x1aswarm/api/v1/cluster.proto\x1a\x19swarm/api/v1/config.proto\x1a\x17swarm/api/v1/node.proto\x1a\x17swarm/api/v1/raft.proto\x1a\x19swarm/api/v1/secret.proto\x1a\x1aswarm/api/v1/service.proto\x1a\x17swarm/api/v1/task.proto\"\xdf\x02\n\x06Object\x12(\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x15.swarm.api.v1.ClusterH\x00\x12\"\n\x04node\x18\x02 \x01(\x0b\x32\x12.swarm.api.v1.NodeH\x00\x12(\n\x07service\x18\x03 \x01(\x0b\x32\x15.swarm.api.v1.ServiceH\x00\x12\x39\n\x10service_revision\x18\x04 \x01(\x0b\x32\x1d.swarm.api.v1.ServiceRevisionH\x00\x12\"\n\x04task\x18\x05 \x01(\x0b\x32\x12.swarm.api.v1.TaskH\x00\x12&\n\x06member\x18\x06 \x01(\x0b\x32\x14.swarm.api.v1.MemberH\x00\x12&\n\x06secret\x18\x14 \x01(\x0b\x32\x14.swarm.api.v1.SecretH\x00\x12&\n\x06\x63onfig\x18\x15 \x01(\x0b\x32\x14.swarm.api.v1.ConfigH\x00\x42\x06\n\x04kind\":\n\x08\x44\x65letion\x12\"\n\x05table\x18\x01 \x01(\x0e\x32\x13.swarm.api.v1.Table\x12\n\n\x02id\x18\x02 \x01(\t\"M\n\x10TaskStatusChange\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12(\n\x06status\x18\x02 \x01(\x0b\x32\x18.swarm.api.v1.TaskStatus\"\xe1\x01\n\x06\x43hange\x12&\n\x06\x63reate\x18\x01 \x01(\x0b\x32\x14.swarm.api.v1.ObjectH\x00\x12\'\n\x07replace\x18\x02 \x01(\x0b\x32\x14.swarm.api.v1.ObjectH\x00\x12(\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x16.swarm.api.v1.DeletionH\x00\x12\x35\n\x0btask_status\x18\x04 \x01(\x0b\x32\x1e.swarm.api.v1.TaskStatusChangeH\x00\x12\x18\n\x10\x65xpected_version\x18\x05 \x01(\x04\x42\x0b\n\toperation\"H\n\x05Guard\x12\"\n\x05table\x18\x01 \x01(\x0e\x32\x13.swarm.api.v1.Table\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\"\xa2\x01\n\x0bTransaction\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03who\x18\x02 \x01(\t\x12#\n\x06guards\x18\x03 \x03(\x0b\x32\x13.swarm.api.v1.Guard\x12%\n\x07\x63hanges\x18\x04 \x03(\x0b\x32\x14.swarm.api.v1.Change\x12&\n\x07refusal\x18\x05 \x01(\x0b\x32\x15.swarm.api.v1.Verdict\"k\n\nLogPayload\x12\x16\n\x0eproposed_at_ns\x18\x01 \x01(\x03\x12\x14\n\x0conly_in_term\x18\x02 \x01(\x04\x12/\n\x0ctransactions\x18\x03 \x03(\x0b\x32\x19.swarm.api.v1.Transaction\"f\n\x07Verdict\x12\'\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x19.swarm.api.v1.VerdictCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\x0f\n\x07refused\x18\x04 \x01(\x08\"`\n\x0cMemberChange\x12$\n\x06member\x18\x01 \x01(\x0b\x32\x14.swarm.api.v1.Member\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x16\n\x0eproposed_at_ns\x18\x03 \x01(\x03\"^\n\x11RememberedVerdict\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x07verdict\x18\x02 \x01(\x0b\x32\x15.swarm.api.v1.Verdict\x12\r\n\x05\x61t_ns\x18\x03 \x01(\x03\"\x97\x01\n\rSnapshotPiece\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1c.swarm.api.v1.SnapshotHeader\x12%\n\x07objects\x18\x02 \x03(\x0b\x32\x14.swarm.api.v1.Object\x12\x31\n\x08verdicts\x18\x03 \x03(\x0b\x32\x1f.swarm.api.v1.RememberedVerdict\"\x93\x01\n\x0eSnapshotHeader\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x15\n\rfeature_level\x18\x05 \x01(\x04\x12+\n\nconf_state\x18\x06 \x01(\x0b\x32\x17.swarm.api.v1.ConfState*\xb6\x01\n\x05Table\x12\x15\n\x11TABLE_UNSPECIFIED\x10\x00\x12\x11\n\rTABLE_CLUSTER\x10\x01\x12\x0e\n\nTABLE_NODE\x10\x02\x12\x11\n\rTABLE_SERVICE\x10\x03\x12\x1a\n\x16TABLE_SERVICE_REVISION\x10\x04\x12\x0e\n\nTABLE_TASK\x10\x05\x12\x10\n\x0cTABLE_MEMBER\x10\x06\x12\x10\n\x0cTABLE_SECRET\x10\x14\x12\x10\n\x0cTABLE_CONFIG\x10\x15*\xd3\x01\n\x0bVerdictCode\x12\x0e\n\nVERDICT_OK\x10\x00\x12\x12\n\x0eVERDICT_EXISTS\x10\x01\x12\x15\n\x11VERDICT_NOT_FOUND\x10\x02\x12\x13\n\x0fVERDICT_VERSION\x10\x03\x12\x16\n\x12VERDICT_NAME_TAKEN\x10\x04\x12\x16\n\x12VERDICT_PORT_TAKEN\x10\x05\x12\x16\n\x12VERDICT_STALE_TERM\x10\x06\x12\x12\n\x0eVERDICT_IN_USE\x10\x14\x12\x18\n\x14VERDICT_PRECONDITION\x10\x15\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18swarm/api/v1/store.proto\x12\x0cswarm.api.v1\x1a\x1aswarm/api/v1/cluster.proto\x1a\x19swarm/api/v1/config.proto\x1a\x18swarm/api/v1/image.proto\x1a\x17swarm/api/v1/node.proto\x1a\x17swarm/api/v1/raft.proto\x1a\x19swarm/api/v1/secret.proto\x1a\x1aswarm/api/v1/service.proto\x1a\x17swarm/api/v1/task.proto\"\x85\x03\n\x06Object\x12(\n\x07\x63luster\x18\x01 \x01(\x0b\x32\x15.swarm.api.v1.ClusterH\x00\x12\"\n\x04node\x18\x02 \x01(\x0b\x32\x12.swarm.api.v1.NodeH\x00\x12(\n\x07service\x18\x03 \x01(\x0b\x32\x15.swarm.api.v1.ServiceH\x00\x12\x39\n\x10service_revision\x18\x04 \x01(\x0b\x32\x1d.swarm.api.v1.ServiceRevisionH\x00\x12\"\n\x04task\x18\x05 \x01(\x0b\x32\x12.swarm.api.v1.TaskH\x00\x12&\n\x06member\x18\x06 \x01(\x0b\x32\x14.swarm.api.v1.MemberH\x00\x12&\n\x06secret\x18\x14 \x01(\x0b\x32\x14.swarm.api.v1.SecretH\x00\x12&\n\x06\x63onfig\x18\x15 \x01(\x0b\x32\x14.swarm.api.v1.ConfigH\x00\x12$\n\x05image\x18\x1e \x01(\x0b\x32\x13.swarm.api.v1.ImageH\x00\x42\x06\n\x04kind\":\n\x08\x44\x65letion\x12\"\n\x05table\x18\x01 \x01(\x0e\x32\x13.swarm.api.v1.Table\x12\n\n\x02id\x18\x02 \x01(\t\"M\n\x10TaskStatusChange\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12(\n\x06status\x18\x02 \x01(\x0b\x32\x18.swarm.api.v1.TaskStatus\"\xe1\x01\n\x06\x43hange\x12&\n\x06\x63reate\x18\x01 \x01(\x0b\x32\x14.swarm.api.v1.ObjectH\x00\x12\'\n\x07replace\x18\x02 \x01(\x0b\x32\x14.swarm.api.v1.ObjectH\x00\x12(\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x16.swarm.api.v1.DeletionH\x00\x12\x35\n\x0btask_status\x18\x04 \x01(\x0b\x32\x1e.swarm.api.v1.TaskStatusChangeH\x00\x12\x18\n\x10\x65xpected_version\x18\x05 \x01(\x04\x42\x0b\n\toperation\"H\n\x05Guard\x12\"\n\x05table\x18\x01 \x01(\x0e\x32\x13.swarm.api.v1.Table\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\"\xa2\x01\n\x0bTransaction\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03who\x18\x02 \x01(\t\x12#\n\x06guards\x18\x03 \x03(\x0b\x32\x13.swarm.api.v1.Guard\x12%\n\x07\x63hanges\x18\x04 \x03(\x0b\x32\x14.swarm.api.v1.Change\x12&\n\x07refusal\x18\x05 \x01(\x0b\x32\x15.swarm.api.v1.Verdict\"k\n\nLogPayload\x12\x16\n\x0eproposed_at_ns\x18\x01 \x01(\x03\x12\x14\n\x0conly_in_term\x18\x02 \x01(\x04\x12/\n\x0ctransactions\x18\x03 \x03(\x0b\x32\x19.swarm.api.v1.Transaction\"f\n\x07Verdict\x12\'\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x19.swarm.api.v1.VerdictCode\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\x12\x0f\n\x07refused\x18\x04 \x01(\x08\"`\n\x0cMemberChange\x12$\n\x06member\x18\x01 \x01(\x0b\x32\x14.swarm.api.v1.Member\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x16\n\x0eproposed_at_ns\x18\x03 \x01(\x03\"^\n\x11RememberedVerdict\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x07verdict\x18\x02 \x01(\x0b\x32\x15.swarm.api.v1.Verdict\x12\r\n\x05\x61t_ns\x18\x03 \x01(\x03\"\x97\x01\n\rSnapshotPiece\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1c.swarm.api.v1.SnapshotHeader\x12%\n\x07objects\x18\x02 \x03(\x0b\x32\x14.swarm.api.v1.Object\x12\x31\n\x08verdicts\x18\x03 \x03(\x0b\x32\x1f.swarm.api.v1.RememberedVerdict\"\x93\x01\n\x0eSnapshotHeader\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x15\n\rfeature_level\x18\x05 \x01(\x04\x12+\n\nconf_state\x18\x06 \x01(\x0b\x32\x17.swarm.api.v1.ConfState*\xc7\x01\n\x05Table\x12\x15\n\x11TABLE_UNSPECIFIED\x10\x00\x12\x11\n\rTABLE_CLUSTER\x10\x01\x12\x0e\n\nTABLE_NODE\x10\x02\x12\x11\n\rTABLE_SERVICE\x10\x03\x12\x1a\n\x16TABLE_SERVICE_REVISION\x10\x04\x12\x0e\n\nTABLE_TASK\x10\x05\x12\x10\n\x0cTABLE_MEMBER\x10\x06\x12\x10\n\x0cTABLE_SECRET\x10\x14\x12\x10\n\x0cTABLE_CONFIG\x10\x15\x12\x0f\n\x0bTABLE_IMAGE\x10\x1e*\xd3\x01\n\x0bVerdictCode\x12\x0e\n\nVERDICT_OK\x10\x00\x12\x12\n\x0eVERDICT_EXISTS\x10\x01\x12\x15\n\x11VERDICT_NOT_FOUND\x10\x02\x12\x13\n\x0fVERDICT_VERSION\x10\x03\x12\x16\n\x12VERDICT_NAME_TAKEN\x10\x04\x12\x16\n\x12VERDICT_PORT_TAKEN\x10\x05\x12\x16\n\x12VERDICT_STALE_TERM\x10\x06\x12\x12\n\x0eVERDICT_IN_USE\x10\x14\x12\x18\n\x14VERDICT_PRECONDITION\x10\x15\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swarm.api.v1.store_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TABLE']._serialized_start=1899
-  _globals['_TABLE']._serialized_end=2081
-  _globals['_VERDICTCODE']._serialized_start=2084
-  _globals['_VERDICTCODE']._serialized_end=2295
-  _globals['_OBJECT']._serialized_start=228
-  _globals['_OBJECT']._serialized_end=579
-  _globals['_DELETION']._serialized_start=581
-  _globals['_DELETION']._serialized_end=639
-  _globals['_TASKSTATUSCHANGE']._serialized_start=641
-  _globals['_TASKSTATUSCHANGE']._serialized_end=718
-  _globals['_CHANGE']._serialized_start=721
-  _globals['_CHANGE']._serialized_end=946
-  _globals['_GUARD']._serialized_start=948
-  _globals['_GUARD']._serialized_end=1020
-  _globals['_TRANSACTION']._serialized_start=1023
-  _globals['_TRANSACTION']._serialized_end=1185
-  _globals['_LOGPAYLOAD']._serialized_start=1187
-  _globals['_LOGPAYLOAD']._serialized_end=1294
-  _globals['_VERDICT']._serialized_start=1296
-  _globals['_VERDICT']._serialized_end=1398
-  _globals['_MEMBERCHANGE']._serialized_start=1400
-  _globals['_MEMBERCHANGE']._serialized_end=1496
-  _globals['_REMEMBEREDVERDICT']._serialized_start=1498
-  _globals['_REMEMBEREDVERDICT']._serialized_end=1592
-  _globals['_SNAPSHOTPIECE']._serialized_start=1595
-  _globals['_SNAPSHOTPIECE']._serialized_end=1746
-  _globals['_SNAPSHOTHEADER']._serialized_start=1749
-  _globals['_SNAPSHOTHEADER']._serialized_end=1896
+  _globals['_TABLE']._serialized_start=1963
+  _globals['_TABLE']._serialized_end=2162
+  _globals['_VERDICTCODE']._serialized_start=2165
+  _globals['_VERDICTCODE']._serialized_end=2376
+  _globals['_OBJECT']._serialized_start=254
+  _globals['_OBJECT']._serialized_end=643
+  _globals['_DELETION']._serialized_start=645
+  _globals['_DELETION']._serialized_end=703
+  _globals['_TASKSTATUSCHANGE']._serialized_start=705
+  _globals['_TASKSTATUSCHANGE']._serialized_end=782
+  _globals['_CHANGE']._serialized_start=785
+  _globals['_CHANGE']._serialized_end=1010
+  _globals['_GUARD']._serialized_start=1012
+  _globals['_GUARD']._serialized_end=1084
+  _globals['_TRANSACTION']._serialized_start=1087
+  _globals['_TRANSACTION']._serialized_end=1249
+  _globals['_LOGPAYLOAD']._serialized_start=1251
+  _globals['_LOGPAYLOAD']._serialized_end=1358
+  _globals['_VERDICT']._serialized_start=1360
+  _globals['_VERDICT']._serialized_end=1462
+  _globals['_MEMBERCHANGE']._serialized_start=1464
+  _globals['_MEMBERCHANGE']._serialized_end=1560
+  _globals['_REMEMBEREDVERDICT']._serialized_start=1562
+  _globals['_REMEMBEREDVERDICT']._serialized_end=1656
+  _globals['_SNAPSHOTPIECE']._serialized_start=1659
+  _globals['_SNAPSHOTPIECE']._serialized_end=1810
+  _globals['_SNAPSHOTHEADER']._serialized_start=1813
+  _globals['_SNAPSHOTHEADER']._serialized_end=1960
 # @@protoc_insertion_point(module_scope)

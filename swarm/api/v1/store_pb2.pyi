@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from swarm.api.v1 import cluster_pb2 as _cluster_pb2
 from swarm.api.v1 import config_pb2 as _config_pb2
+from swarm.api.v1 import image_pb2 as _image_pb2
 from swarm.api.v1 import node_pb2 as _node_pb2
 from swarm.api.v1 import raft_pb2 as _raft_pb2
 from swarm.api.v1 import secret_pb2 as _secret_pb2
@@ -43,6 +44,7 @@ class _TableEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Table.ValueType
     TABLE_MEMBER: _Table.ValueType  # 6
     TABLE_SECRET: _Table.ValueType  # 20
     TABLE_CONFIG: _Table.ValueType  # 21
+    TABLE_IMAGE: _Table.ValueType  # 30
 
 class Table(_Table, metaclass=_TableEnumTypeWrapper): ...
 
@@ -55,6 +57,7 @@ TABLE_TASK: Table.ValueType  # 5
 TABLE_MEMBER: Table.ValueType  # 6
 TABLE_SECRET: Table.ValueType  # 20
 TABLE_CONFIG: Table.ValueType  # 21
+TABLE_IMAGE: Table.ValueType  # 30
 Global___Table: _TypeAlias = Table  # noqa: Y015
 
 class _VerdictCode:
@@ -100,6 +103,7 @@ class Object(_message.Message):
     MEMBER_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def cluster(self) -> _cluster_pb2.Cluster: ...
     @_builtins.property
@@ -116,6 +120,8 @@ class Object(_message.Message):
     def secret(self) -> _secret_pb2.Secret: ...
     @_builtins.property
     def config(self) -> _config_pb2.Config: ...
+    @_builtins.property
+    def image(self) -> _image_pb2.Image: ...
     def __init__(
         self,
         *,
@@ -127,12 +133,13 @@ class Object(_message.Message):
         member: _node_pb2.Member | None = ...,
         secret: _secret_pb2.Secret | None = ...,
         config: _config_pb2.Config | None = ...,
+        image: _image_pb2.Image | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "config", b"config", "kind", b"kind", "member", b"member", "node", b"node", "secret", b"secret", "service", b"service", "service_revision", b"service_revision", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "config", b"config", "image", b"image", "kind", b"kind", "member", b"member", "node", b"node", "secret", b"secret", "service", b"service", "service_revision", b"service_revision", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "config", b"config", "kind", b"kind", "member", b"member", "node", b"node", "secret", b"secret", "service", b"service", "service_revision", b"service_revision", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "config", b"config", "image", b"image", "kind", b"kind", "member", b"member", "node", b"node", "secret", b"secret", "service", b"service", "service_revision", b"service_revision", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["cluster", "node", "service", "service_revision", "task", "member", "secret", "config"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["cluster", "node", "service", "service_revision", "task", "member", "secret", "config", "image"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -54,13 +54,25 @@ CONTROL_METHODS: Final = (
     "RemoveConfig",
     "DeployStack",
     "RemoveStack",
+    "ListImages",
+    "GetImage",
+    "TagImage",
+    "RemoveImage",
+    "PruneImages",
+    "RegisterImages",
+    "LoadImage",
+    "SaveImage",
+    "PullImage",
+    "BuildImage",
     "GetTask",
     "ListTasks",
     "ServiceLogs",
     "Watch",
     "Backup",
 )
-STREAMED_METHODS: Final = frozenset({"ServiceLogs", "Watch", "Backup"})
+STREAMED_METHODS: Final = frozenset(
+    {"ServiceLogs", "Watch", "Backup", "SaveImage", "PullImage", "BuildImage"}
+)
 
 ALLOWED: Final[Mapping[str, Collection[Role]]] = {
     "/swarm.api.v1.Raft/Stream": _MANAGERS,
@@ -69,6 +81,7 @@ ALLOWED: Final[Mapping[str, Collection[Role]]] = {
     "/swarm.api.v1.Managers/Relay": _MANAGERS,
     "/swarm.api.v1.Managers/Logs": _MANAGERS,
     "/swarm.api.v1.Dispatcher/Session": _NODES,
+    "/swarm.api.v1.Dispatcher/FindImage": _NODES,
     "/swarm.api.v1.Certificates/RenewCertificate": _NODES,
     # What a node becomes is its own machine's affair.
     "/swarm.api.v1.Daemon/Init": _ON_THE_NODE,
@@ -80,6 +93,10 @@ ALLOWED: Final[Mapping[str, Collection[Role]]] = {
     **{_CONTROL + name: _USERS | _MANAGERS for name in CONTROL_METHODS},
     # Any manager answers it itself, so none has a request of it to pass on.
     _CONTROL + "Backup": _USERS,
+    # What their nodes have taken in, and nobody else's word.
+    _CONTROL + "RegisterImages": _MANAGERS,
+    # By the node of the manager that is asked.
+    **{_CONTROL + name: _USERS for name in ("LoadImage", "SaveImage", "PullImage", "BuildImage")},
 }
 
 # Set by a manager that passes a user's request on; believed from a manager's certificate only.

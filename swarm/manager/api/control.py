@@ -5,6 +5,7 @@ from swarm.manager.api.backup import BackupMethods
 from swarm.manager.api.cluster import ClusterMethods
 from swarm.manager.api.configs import ConfigMethods
 from swarm.manager.api.forwarding import Forwarding
+from swarm.manager.api.images import ImageMethods
 from swarm.manager.api.nodes import NodeMethods
 from swarm.manager.api.plans import PlanMethods
 from swarm.manager.api.secrets import SecretMethods
@@ -12,6 +13,7 @@ from swarm.manager.api.services import ServiceMethods
 from swarm.manager.api.stacks import StackMethods
 from swarm.manager.api.tasks import TaskMethods
 from swarm.manager.api.watch import WatchMethods
+from swarm.manager.image_nodes import ImageNodes
 from swarm.manager.logs import LogBroker
 from swarm.manager.manager import Manager
 
@@ -19,7 +21,13 @@ from swarm.manager.manager import Manager
 class ControlApi:
     """Thin: authorise (the interceptor), validate (core), propose, answer."""
 
-    def __init__(self, manager: Manager, forwarding: Forwarding, logs: LogBroker) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        forwarding: Forwarding,
+        logs: LogBroker,
+        image_nodes: ImageNodes,
+    ) -> None:
         cluster = ClusterMethods(manager, forwarding)
         self.GetCluster = cluster.GetCluster
         self.UpdateCluster = cluster.UpdateCluster
@@ -61,6 +69,17 @@ class ControlApi:
         stacks = StackMethods(manager, forwarding)
         self.DeployStack = stacks.DeployStack
         self.RemoveStack = stacks.RemoveStack
+        images = ImageMethods(manager, forwarding, image_nodes)
+        self.ListImages = images.ListImages
+        self.GetImage = images.GetImage
+        self.TagImage = images.TagImage
+        self.RemoveImage = images.RemoveImage
+        self.PruneImages = images.PruneImages
+        self.RegisterImages = images.RegisterImages
+        self.LoadImage = images.LoadImage
+        self.SaveImage = images.SaveImage
+        self.PullImage = images.PullImage
+        self.BuildImage = images.BuildImage
 
         tasks = TaskMethods(manager, forwarding, logs)
         self.GetTask = tasks.GetTask

@@ -5,16 +5,21 @@ from collections.abc import AsyncIterator
 
 from swarm.api.v1.dispatcher_pb2 import AgentMessage, ManagerMessage
 from swarm.api.v1.dispatcher_pb2_grpc import DispatcherServicer
+from swarm.api.v1.image_pb2 import FindImageRequest, FindImageResponse
 from swarm.manager.api.authorization import caller_of
 from swarm.manager.api.interceptor import Context
+from swarm.manager.api.requests import READ_TIMEOUT_S
+from swarm.manager.core.validate import ErrorCode, InvalidRequest
+from swarm.manager.image_nodes import ImageNodes
 from swarm.manager.logs import LogBroker
 from swarm.manager.manager import AgentSession, Manager, Unavailable
 
 
 class DispatcherApi(DispatcherServicer):
-    def __init__(self, manager: Manager, logs: LogBroker) -> None:
+    def __init__(self, manager: Manager, logs: LogBroker, image_nodes: ImageNodes) -> None:
         self._manager = manager
         self._logs = logs
+        self._image_nodes = image_nodes
 
     async def Session(  # type: ignore[override]
         self, request_iterator: AsyncIterator[AgentMessage], context: Context
@@ -29,6 +34,15 @@ class DispatcherApi(DispatcherServicer):
             reading.cancel()
             self._logs.session_closed(session)
             self._manager.close_session(session)
+
+    async def FindImage(self, request: FindImageRequest, context: Context) -> FindImageResponse:
+        """What is committed by now: a task that names an image may be news to a follower."""
+        await self._manager.read(READ_TIMEOUT_S)
+        image = self._manager.store.image(request.digest)
+        if image is None:
+            raise InvalidRequest(f"image {request.digest} not found", ErrorCode.NOT_FOUND)
+        peers = self._image_nodes.peers(image, caller_of(context).node_id)
+        return FindImageResponse(image=image, peers=peers)
 
     async def _read(self, session: AgentSession, messages: AsyncIterator[AgentMessage]) -> None:
         try:

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from swarm.api.v1 import control_pb2 as pb
 from swarm.api.v1.cluster_pb2 import Cluster
 from swarm.api.v1.config_pb2 import Config
+from swarm.api.v1.image_pb2 import Image
 from swarm.api.v1.node_pb2 import Member, Node
 from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service, ServiceRevision
 from swarm.api.v1.store_pb2 import (
     TABLE_CLUSTER,
     TABLE_CONFIG,
+    TABLE_IMAGE,
     TABLE_MEMBER,
     TABLE_NODE,
     TABLE_SECRET,
@@ -83,6 +85,8 @@ def to_object(item: StoreObject) -> Object:
             return Object(secret=without_data(item))
         case Config():
             return Object(config=item)
+        case Image():
+            return Object(image=item)
 
 
 def _all(store: Store, request: pb.WatchRequest) -> Iterable[StoreObject]:
@@ -98,6 +102,8 @@ def _all(store: Store, request: pb.WatchRequest) -> Iterable[StoreObject]:
         yield from store.secrets()
     if TABLE_CONFIG in tables:
         yield from store.configs()
+    if TABLE_IMAGE in tables:
+        yield from store.images()
     one = store.service(service_id) if service_id else None
     services = ([one] if one else []) if service_id else list(store.services())
     if TABLE_SERVICE in tables:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from swarm.api.v1.cluster_pb2 import Cluster
+from swarm.api.v1.image_pb2 import Image
 from swarm.api.v1.managers_pb2 import HeardNode
 from swarm.api.v1.node_pb2 import Member, Node
 from swarm.api.v1.service_pb2 import Service
@@ -30,6 +31,7 @@ from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator.agenda import Agenda, Intent
 from swarm.manager.core.orchestrator.dependencies import Dependents
 from swarm.manager.core.orchestrator.global_ import slot_on
+from swarm.manager.core.orchestrator.keepers import Keepers
 from swarm.manager.core.orchestrator.reaper import prune_revisions
 from swarm.manager.core.orchestrator.services import plan_service, settle_slot
 from swarm.manager.core.orchestrator.update import Rollouts
@@ -91,6 +93,7 @@ class Brain:
         self._scheduler = Scheduler()
         self._agenda = Agenda()
         self._rollouts = Rollouts()
+        self._keepers = Keepers()
         self._membership = Membership()
         self._node_rows = NodeRows()
         self._global_services: dict[str, None] = {}
@@ -117,6 +120,7 @@ class Brain:
         self.term = term
         self.liveness.start(view, now)
         self._membership.start(view.nodes())
+        self._keepers.start(view)
         self._members_at = float("-inf")
         for node in view.nodes():
             self._scheduler.nodes.put_node(node, (), view)
@@ -209,6 +213,7 @@ class Brain:
     def _note(self, change: StoreChange, view: View) -> None:
         old, new = change.old, change.new
         row = new if new is not None else old
+        self._keepers.changed(change, view)
         if isinstance(row, Task):
             self._note_task(
                 old if isinstance(old, Task) else None, new if isinstance(new, Task) else None, view
@@ -358,6 +363,8 @@ class Brain:
             elif isinstance(row, Service):
                 self._scheduler.reason_changed(row.id)
                 self._agenda.add_service(row.id)
+            elif isinstance(row, Image):
+                self._keepers.look_again(row.id)
             else:
                 self._prune[row.service_id] = None
 
@@ -368,6 +375,7 @@ class Brain:
         work = Work(draft, self._scheduler, self._agenda, self._ids, now_ns)
         self._write_nodes(work, now, output)
         self._decide_members(work, now, output)
+        self._keepers.write(draft)
         self._give_up_orphans(view, now_ns)
         self._agenda.expire(now_ns)
         self._orchestrate(work)
@@ -433,6 +441,7 @@ class Brain:
         if self._in_flight:
             return None
         news = self.liveness.has_news or self._node_rows.has_news or self._rollouts.has_news
+        news = news or self._keepers.has_work
         if news or self._agenda.has_work or self._scheduler.has_work:
             return now
         timers = (self._agenda.next_timer_ns(), self._rollouts.next_timer_ns())

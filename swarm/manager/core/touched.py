@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from swarm.api.v1.image_pb2 import Image
 from swarm.api.v1.node_pb2 import Node
 from swarm.api.v1.service_pb2 import Service, ServiceRevision
 from swarm.api.v1.store_pb2 import (
+    TABLE_IMAGE,
     TABLE_NODE,
     TABLE_SERVICE,
     TABLE_SERVICE_REVISION,
@@ -17,7 +19,7 @@ from swarm.api.v1.store_pb2 import (
 )
 from swarm.api.v1.task_pb2 import Task
 
-Row = Task | Node | Service | ServiceRevision
+Row = Task | Node | Service | ServiceRevision | Image
 
 
 def touched_rows(transaction: Transaction) -> Iterator[Row]:
@@ -46,6 +48,8 @@ def _row(wrapped: Object) -> Row | None:
             return wrapped.service
         case "service_revision":
             return wrapped.service_revision
+        case "image":
+            return wrapped.image
         case _:
             return None
 
@@ -55,6 +59,8 @@ def _key_only(deletion: Deletion) -> Row | None:
         return Task(id=deletion.id)
     if deletion.table == TABLE_NODE:
         return Node(id=deletion.id)
+    if deletion.table == TABLE_IMAGE:
+        return Image(id=deletion.id)
     if deletion.table == TABLE_SERVICE:
         return Service(id=deletion.id)
     if deletion.table == TABLE_SERVICE_REVISION:

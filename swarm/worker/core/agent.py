@@ -35,6 +35,7 @@ from swarm.worker.core.session import (
     Subscribe,
     TakeAssignments,
     TakeDependencies,
+    TakeImageDuties,
     TakeManagers,
     Unsubscribe,
 )
@@ -124,6 +125,11 @@ class AgentCore:
     def position(self) -> tuple[int, int]:
         """(incarnation, revision) of the assignments taken last."""
         return self._session.position
+
+    @property
+    def managers(self) -> list[str]:
+        """HOST:PORT of all managers that are known."""
+        return self._session.managers
 
     def next_wakeup(self) -> float | None:
         times = (
@@ -253,6 +259,8 @@ class AgentCore:
                     self._take_assignments(assignments, now, now_ns)
                 case TakeDependencies(dependencies):
                     self._dependencies.arrived(dependencies)
+                case TakeImageDuties(duties):
+                    self._out.append(do.KeepImages(list(duties.keep), list(duties.forget)))
                 case TakeManagers(info):
                     self._journal.put(MANAGERS, "", _managers_row(info))
                 case Subscribe(session, subscription):

@@ -50,6 +50,15 @@ class Disconnect:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepImages:
+    """Take what is to be kept, by digest; forget what the cluster has no more. Replaces what was
+    said before."""
+
+    keep: Sequence[str]
+    forget: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Prepare:
     """Prepared or PrepareFailed."""
 
@@ -204,6 +213,7 @@ Effect = (
     | Send
     | Disconnect
     | UpdateIngress
+    | KeepImages
     | ReadLogs
     | StopLogs
     | SessionUp

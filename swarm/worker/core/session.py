@@ -21,6 +21,7 @@ from swarm.api.v1.dispatcher_pb2 import (
     SessionHello,
     SessionInfo,
 )
+from swarm.api.v1.image_pb2 import ImageDuties
 from swarm.api.v1.logs_pb2 import LogBatch, LogSubscription
 from swarm.api.v1.node_pb2 import NodeDescription, NodeRole
 from swarm.api.v1.task_pb2 import TaskStatus
@@ -75,6 +76,13 @@ class TakeManagers:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeImageDuties:
+    """For the agent: which images it is to keep."""
+
+    duties: ImageDuties
+
+
+@dataclass(frozen=True, slots=True)
 class Subscribe:
     session: int
     subscription: LogSubscription
@@ -91,7 +99,13 @@ class SessionOver:
 
 
 SessionWish = (
-    TakeAssignments | TakeDependencies | TakeManagers | Subscribe | Unsubscribe | SessionOver
+    TakeAssignments
+    | TakeDependencies
+    | TakeImageDuties
+    | TakeManagers
+    | Subscribe
+    | Unsubscribe
+    | SessionOver
 )
 SessionEvent = (
     ev.Wake
@@ -136,6 +150,11 @@ class Session:
         self._expected_wakeup: float | None = None
         self._ended = False
         self._out: list[do.Effect | SessionWish] = []
+
+    @property
+    def managers(self) -> list[str]:
+        """HOST:PORT of all that are known, the one that serves this node first."""
+        return list(dict.fromkeys([*([self._manager] if self.is_up else []), *self._managers()]))
 
     @property
     def is_up(self) -> bool:
@@ -282,6 +301,8 @@ class Session:
                 self._out.append(TakeDependencies(message.dependencies))
             case "assignments":
                 self._assignments(message.assignments, now)
+            case "image_duties":
+                self._out.append(TakeImageDuties(message.image_duties))
             case "acknowledged":
                 self._outbox.acknowledge(message.acknowledged.updates)
             case "log_subscription":

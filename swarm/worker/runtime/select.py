@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from swarm.worker.images.layout import Layout
 from swarm.worker.runtime.fake import FakeRuntime
 from swarm.worker.runtime.oci.runtime import OciRuntime
 from swarm.worker.runtime.port import Identity, Runtime, RuntimeFailed
@@ -20,7 +21,7 @@ class RuntimeConfig:
 
     `docker_host` is a path or URL of the engine's socket, "" for $DOCKER_HOST or the usual one.
     `oci_runtime` is the program ("" for runc or crun, whichever works). With `nat`, containers of
-    the oci runtime reach beyond this machine.
+    the oci runtime reach beyond this machine. `layout` is where the node has its images.
     """
 
     state_dir: Path
@@ -28,6 +29,7 @@ class RuntimeConfig:
     docker_host: str = ""
     oci_runtime: str = ""
     nat: bool = True
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,11 @@ async def choose(name: str, config: RuntimeConfig) -> Choice:
     makers: dict[str, Callable[[], Runtime]] = {
         "docker": lambda: _docker(config),
         "oci": lambda: OciRuntime(
-            config.identity, config.state_dir / "oci", config.oci_runtime, nat=config.nat
+            config.identity,
+            config.state_dir / "oci",
+            config.oci_runtime,
+            nat=config.nat,
+            layout=config.layout,
         ),
         "process": lambda: ProcessRuntime(config.state_dir / "process"),
         "fake": FakeRuntime,

@@ -21,6 +21,7 @@ from swarm.api.v1.dispatcher_pb2 import (
     StatusAck,
     TaskStatusUpdate,
 )
+from swarm.api.v1.image_pb2 import Image, ImageDuties
 from swarm.api.v1.node_pb2 import Member, Node
 from swarm.api.v1.service_pb2 import ServiceRevision
 from swarm.api.v1.task_pb2 import TASK_STATE_ASSIGNED, Task
@@ -55,6 +56,8 @@ class _Session:
     reports: Reports
     owes_info: bool = True
     owes_complete: bool = True
+    owes_duties: bool = True
+    duties: ImageDuties = field(default_factory=ImageDuties)
     # Tasks that are new, other or gone since the last flush.
     tasks: dict[str, None] = field(default_factory=dict[str, None])
     sent_revisions: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
@@ -111,6 +114,8 @@ class Sessions:
                 self._task_changed(change.old, change.new, row, now)
             elif isinstance(row, Node):
                 self._node_changed(change.old, change.new, row.id, now)
+            elif isinstance(row, Image):
+                self._image_changed(change.old, change.new, now)
             elif isinstance(row, Member):
                 self._managers = None
                 self._owe_info_to_all(now)
@@ -126,7 +131,7 @@ class Sessions:
         self._managers = None
         self._started = False
         for session in self._sessions.values():
-            session.owes_info = session.owes_complete = True
+            session.owes_info = session.owes_complete = session.owes_duties = True
             session.ingress_number = 0
             session.sent_revisions.clear()
             for task_id in list(session.reports.waiting):
@@ -206,6 +211,8 @@ class Sessions:
                 ManagerMessage(dependencies=unsent) for unsent in session.dependencies.unsent(view)
             ]
             messages.append(ManagerMessage(assignments=assignments))
+        if session.owes_duties:
+            messages += self._new_duties(session, node, view)
         if session.reports.acks:
             acks = StatusAck(updates=session.reports.acks)
             messages.append(ManagerMessage(acknowledged=acks))
@@ -245,6 +252,25 @@ class Sessions:
         elif old.role != new.role or old.spec != new.spec:
             session.owes_info = True
             self._owe(session, now)
+        elif old.description.images.digests != new.description.images.digests:
+            session.owes_duties = True
+            self._owe(session, now)
+
+    def _image_changed(self, old: object, new: object, now: float) -> None:
+        """Its keepers are told; that it is gone, all that may have it."""
+        nodes = {
+            node_id: None
+            for row in (old, new)
+            if isinstance(row, Image)
+            for node_id in row.keeper_node_ids
+        }
+        if not isinstance(new, Image):
+            nodes.update(dict.fromkeys(self._of_node))
+        for node_id in nodes:
+            session = self._of_node.get(node_id)
+            if session is not None:
+                session.owes_duties = True
+                self._owe(session, now)
 
     def _owe_info_to_all(self, now: float) -> None:
         for session in self._sessions.values():
@@ -283,6 +309,17 @@ class Sessions:
             node=node,
             root_certificate_pem=cluster.root_certificate_pem,
         )
+
+    def _new_duties(self, session: _Session, node: Node, view: View) -> list[ManagerMessage]:
+        session.owes_duties = False
+        duties = ImageDuties(
+            keep=sorted(view.images_kept_by(node.id)),
+            forget=[key for key in node.description.images.digests if view.image(key) is None],
+        )
+        if duties == session.duties:
+            return []
+        session.duties = duties
+        return [ManagerMessage(image_duties=duties)]
 
     def _assignments(self, session: _Session, incarnation: int, view: View) -> Assignments | None:
         complete = session.owes_complete

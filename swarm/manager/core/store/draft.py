@@ -11,12 +11,14 @@ from typing import TypeVar, cast
 
 from swarm.api.v1.cluster_pb2 import Cluster
 from swarm.api.v1.config_pb2 import Config
+from swarm.api.v1.image_pb2 import Image
 from swarm.api.v1.node_pb2 import NODE_STATE_READY, Member, Node
 from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service, ServiceRevision, ServiceSpec
 from swarm.api.v1.store_pb2 import (
     TABLE_CLUSTER,
     TABLE_CONFIG,
+    TABLE_IMAGE,
     TABLE_MEMBER,
     TABLE_NODE,
     TABLE_SECRET,
@@ -57,7 +59,7 @@ from swarm.manager.core.store.task_index import (
 )
 from swarm.manager.core.store.view import View
 
-_Row = TypeVar("_Row", Cluster, Node, Service, ServiceRevision, Task, Member, Secret, Config)
+_Row = TypeVar("_Row", Cluster, Node, Service, ServiceRevision, Task, Member, Secret, Config, Image)
 
 
 class Draft:
@@ -226,6 +228,9 @@ class Draft:
     def config(self, config_id: str) -> Config | None:
         return self._row(TABLE_CONFIG, config_id, self._base.config)
 
+    def image(self, image_id: str) -> Image | None:
+        return self._row(TABLE_IMAGE, image_id, self._base.image)
+
     def revision_row(self, service_id: str, revision: int) -> ServiceRevision | None:
         return self._row(
             TABLE_SERVICE_REVISION,
@@ -254,6 +259,21 @@ class Draft:
 
     def configs(self) -> Iterable[Config]:
         return _merged(self._base.configs(), self._changed(TABLE_CONFIG, Config))
+
+    def images(self) -> Iterable[Image]:
+        return _merged(self._base.images(), self._changed(TABLE_IMAGE, Image))
+
+    def image_by_name(self, name: str) -> Image | None:
+        changed = self._changed(TABLE_IMAGE, Image)
+        for row in changed.values():
+            if row is not None and name in row.names:
+                return row
+        base = self._base.image_by_name(name)
+        return base if base is not None and base.id not in changed else None
+
+    def images_kept_by(self, node_id: str) -> Collection[str]:
+        """As the base has it: nodes are told what is committed."""
+        return self._base.images_kept_by(node_id)
 
     def secret_by_name(self, name: str) -> Secret | None:
         base = self._base.secret_by_name(name)
@@ -390,6 +410,8 @@ class Draft:
             return self._base.secret(key)
         if table == TABLE_CONFIG:
             return self._base.config(key)
+        if table == TABLE_IMAGE:
+            return self._base.image(key)
         return self._base.task(key)
 
     def _row(

@@ -5,12 +5,14 @@ from typing import NamedTuple, cast
 
 from swarm.api.v1.cluster_pb2 import Cluster
 from swarm.api.v1.config_pb2 import Config
+from swarm.api.v1.image_pb2 import Image
 from swarm.api.v1.node_pb2 import Member, Node
 from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service, ServiceRevision
 from swarm.api.v1.store_pb2 import (
     TABLE_CLUSTER,
     TABLE_CONFIG,
+    TABLE_IMAGE,
     TABLE_MEMBER,
     TABLE_NODE,
     TABLE_SECRET,
@@ -23,7 +25,7 @@ from swarm.api.v1.store_pb2 import (
 )
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
 
-StoreObject = Cluster | Node | Service | ServiceRevision | Task | Member | Secret | Config
+StoreObject = Cluster | Node | Service | ServiceRevision | Task | Member | Secret | Config | Image
 
 TABLES: tuple[Table.ValueType, ...] = (
     TABLE_CLUSTER,
@@ -34,6 +36,7 @@ TABLES: tuple[Table.ValueType, ...] = (
     TABLE_MEMBER,
     TABLE_SECRET,
     TABLE_CONFIG,
+    TABLE_IMAGE,
 )
 
 _TABLE_OF_TYPE: Mapping[type[StoreObject], Table.ValueType] = {
@@ -45,6 +48,7 @@ _TABLE_OF_TYPE: Mapping[type[StoreObject], Table.ValueType] = {
     Member: TABLE_MEMBER,
     Secret: TABLE_SECRET,
     Config: TABLE_CONFIG,
+    Image: TABLE_IMAGE,
 }
 
 _TABLE_OF_KIND: Mapping[str, Table.ValueType] = {
@@ -56,6 +60,7 @@ _TABLE_OF_KIND: Mapping[str, Table.ValueType] = {
     "member": TABLE_MEMBER,
     "secret": TABLE_SECRET,
     "config": TABLE_CONFIG,
+    "image": TABLE_IMAGE,
 }
 
 _KIND_OF_TABLE: Mapping[int, str] = {table: kind for kind, table in _TABLE_OF_KIND.items()}

@@ -11,6 +11,7 @@ from typing import cast
 
 from swarm.api.v1.cluster_pb2 import Cluster
 from swarm.api.v1.config_pb2 import Config
+from swarm.api.v1.image_pb2 import Image
 from swarm.api.v1.node_pb2 import Member
 from swarm.api.v1.raft_pb2 import ConfChange, ConfState
 from swarm.api.v1.secret_pb2 import Secret
@@ -269,6 +270,8 @@ class Store(Tables):
         if table == TABLE_SERVICE and (clash := self._clash(cast("Service", new))) is not None:
             raise _Refused(*clash)
         if isinstance(new, Secret | Config) and (taken := self._file_clash(new)) is not None:
+            raise _Refused(*taken)
+        if isinstance(new, Image) and (taken := self._image_clash(new)) is not None:
             raise _Refused(*taken)
         if table == TABLE_CLUSTER:
             _check_feature_level(cast("Cluster", new).feature_level)

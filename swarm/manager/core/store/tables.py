@@ -10,12 +10,14 @@ from typing import TypeVar, cast
 
 from swarm.api.v1.cluster_pb2 import Cluster
 from swarm.api.v1.config_pb2 import Config
+from swarm.api.v1.image_pb2 import Image
 from swarm.api.v1.node_pb2 import NODE_STATE_READY, Member, Node
 from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service, ServiceRevision, ServiceSpec
 from swarm.api.v1.store_pb2 import (
     TABLE_CLUSTER,
     TABLE_CONFIG,
+    TABLE_IMAGE,
     TABLE_MEMBER,
     TABLE_NODE,
     TABLE_SECRET,
@@ -38,6 +40,7 @@ from swarm.manager.core.store.file_index import (
     file_name_taken,
     revisions_in_use,
 )
+from swarm.manager.core.store.image_index import ImageIndex, image_name_taken
 from swarm.manager.core.store.objects import (
     SlotKey,
     StoreObject,
@@ -72,6 +75,7 @@ class Tables:
         self._members: dict[str, Member] = {}
         self._secrets: dict[str, Secret] = {}
         self._configs: dict[str, Config] = {}
+        self._images: dict[str, Image] = {}
         self._rows = {
             table: cast("dict[str, StoreObject]", rows)
             for table, rows in (
@@ -83,6 +87,7 @@ class Tables:
                 (TABLE_MEMBER, self._members),
                 (TABLE_SECRET, self._secrets),
                 (TABLE_CONFIG, self._configs),
+                (TABLE_IMAGE, self._images),
             )
         }
         self._digests = Digests(check_mutation)
@@ -90,6 +95,7 @@ class Tables:
         self._task_index = TaskIndex()
         self._service_index = ServiceIndex()
         self._file_index = FileIndex()
+        self._image_index = ImageIndex()
         self._settling = Settling()
         self._by_hostname: dict[str, dict[str, Node]] = {}
         self._not_ready: dict[str, Node] = {}
@@ -122,6 +128,9 @@ class Tables:
     def config(self, config_id: str) -> Config | None:
         return self._configs.get(config_id)
 
+    def image(self, image_id: str) -> Image | None:
+        return self._images.get(image_id)
+
     def revision_row(self, service_id: str, revision: int) -> ServiceRevision | None:
         return self._revisions.get(revision_id(service_id, revision))
 
@@ -146,6 +155,15 @@ class Tables:
 
     def configs(self) -> Collection[Config]:
         return self._configs.values()
+
+    def images(self) -> Collection[Image]:
+        return self._images.values()
+
+    def image_by_name(self, name: str) -> Image | None:
+        return self._images.get(self._image_index.ids_by_image_name.get(name, ""))
+
+    def images_kept_by(self, node_id: str) -> Collection[str]:
+        return self._image_index.kept_by.get(node_id, {}).keys()
 
     def secret_by_name(self, name: str) -> Secret | None:
         return self._secrets.get(self._file_index.ids_by_name.get((TABLE_SECRET, name), ""))
@@ -258,6 +276,8 @@ class Tables:
             self._file_index.move_file(
                 table, cast("Secret | Config | None", old), cast("Secret | Config | None", new)
             )
+        elif table == TABLE_IMAGE:
+            self._image_index.move(cast("Image | None", old), cast("Image | None", new))
         elif table == TABLE_NODE:
             self._move_node(key, cast("Node | None", old), cast("Node | None", new))
         elif table == TABLE_CLUSTER:
@@ -279,6 +299,13 @@ class Tables:
         if holder is None or holder == row.id:
             return None
         return VERDICT_NAME_TAKEN, file_name_taken(row)
+
+    def _image_clash(self, image: Image) -> tuple[VerdictCode.ValueType, str] | None:
+        """Why this row can't be: one of its names is another's."""
+        for name in image.names:
+            if self._image_index.ids_by_image_name.get(name, image.id) != image.id:
+                return VERDICT_NAME_TAKEN, image_name_taken(name)
+        return None
 
     def _file_hold(self, row: Secret | Config) -> tuple[VerdictCode.ValueType, str] | None:
         """Why this row can't go: services use it."""
@@ -333,6 +360,7 @@ class Tables:
             **vars(self._task_index),
             **vars(self._service_index),
             **vars(self._file_index),
+            **vars(self._image_index),
             "unsettled": self._settling.unsettled,
             "tallies": self._settling.tallies,
             "hostnames": self._by_hostname,

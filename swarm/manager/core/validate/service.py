@@ -13,7 +13,7 @@ from swarm.manager.core.allocator.revision import next_revision, republished, re
 from swarm.manager.core.modes import is_job
 from swarm.manager.core.store import Ids, View
 from swarm.manager.core.store.service_index import name_taken
-from swarm.manager.core.validate import file_references, service_spec
+from swarm.manager.core.validate import file_references, images, service_spec
 from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest, changed_since
 
 
@@ -147,6 +147,7 @@ def whole(view: View, spec: ServiceSpec) -> ServiceSpec:
     spec = service_spec.with_defaults(spec)
     file_references.resolve(view, spec.task.container)
     service_spec.check(spec)
+    images.pin(view, spec.task.container)
     return spec
 
 

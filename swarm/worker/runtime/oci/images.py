@@ -10,9 +10,9 @@ from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from pathlib import Path
 
+from swarm.worker.images.archive import load_archive, name_loaded, save_archive
+from swarm.worker.images.layout import NAME, ImageDamaged, Layout, StoredImage
 from swarm.worker.runtime.oci import unpack
-from swarm.worker.runtime.oci.archive import load_archive, save_archive
-from swarm.worker.runtime.oci.layout import NAME, ImageDamaged, Layout, StoredImage
 from swarm.worker.runtime.port import Image, RuntimeFailed, RuntimeRefused
 
 LAYER_NAME_CHARACTERS = 20  # short, as all layers' paths must fit into one page for mount(2)
@@ -24,13 +24,18 @@ def layer_name(diff_id: str) -> str:
 
 
 class OciImages:
-    """An Images (port.py) under `directory`. `layers_in_use` are the layers of tasks, by name."""
+    """An Images (port.py) with its layers under `directory`. `layers_in_use` are those of tasks, by
+    name. `layout` is the node's store of images, where it has one."""
 
-    def __init__(self, directory: Path, layers_in_use: Callable[[], set[str]]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        layers_in_use: Callable[[], set[str]],
+        layout: Layout | None = None,
+    ) -> None:
         self._layers_in_use = layers_in_use
-        self._layout = Layout(directory / "images")
+        self._layout = layout or Layout(directory / "images")
         self._layers = directory / "layers"
-        self._changing = asyncio.Lock()
         self._unpacking: dict[str, asyncio.Lock] = {}
 
     async def has(self, reference: str) -> bool:
@@ -49,9 +54,10 @@ class OciImages:
         return images
 
     async def load(self, archive: Path) -> list[str]:
-        async with self._changing:
+        async with self._layout.changing:
             try:
-                return await asyncio.to_thread(load_archive, self._layout, archive)
+                loaded = await asyncio.to_thread(load_archive, self._layout, archive)
+                return await asyncio.to_thread(name_loaded, self._layout, loaded)
             except ImageDamaged as error:
                 await asyncio.to_thread(self._layout.remove_unreachable)
                 raise RuntimeRefused(f"{archive.name} cannot be loaded: {error}") from None
@@ -70,7 +76,7 @@ class OciImages:
 
     async def remove(self, reference: str) -> None:
         """The name goes, and what no other image needs; running tasks keep their layers."""
-        async with self._changing:
+        async with self._layout.changing:
             await asyncio.to_thread(self._remove, reference)
 
     def _remove(self, reference: str) -> None:

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from swarm.worker.images.layout import Layout, StoredImage
 from swarm.worker.runtime import healthcheck
 from swarm.worker.runtime.demo import ensure_demo_image, is_demo
 from swarm.worker.runtime.monitored import MonitoredTasks, log_limits, signal_number
 from swarm.worker.runtime.oci import bundle, cgroup, user
 from swarm.worker.runtime.oci.images import OciImages
-from swarm.worker.runtime.oci.layout import StoredImage
 from swarm.worker.runtime.oci.network import NodeNetwork
 from swarm.worker.runtime.oci.root import read_inside, unmount
 from swarm.worker.runtime.oci.start_errors import start_failure
@@ -49,19 +49,26 @@ PROBE_TIMEOUT_S = 30.0
 class OciRuntime:
     """A Runtime (port.py) whose images, layers and tasks live under `state_dir`.
 
-    `program` is the OCI runtime, "" for runc or crun, whichever works.
+    `program` is the OCI runtime, "" for runc or crun, whichever works. `layout` is the node's store
+    of images; without one it has its own under `state_dir`.
     """
 
     name = "oci"
 
     def __init__(
-        self, identity: Identity, state_dir: Path, program: str = "", *, nat: bool = True
+        self,
+        identity: Identity,
+        state_dir: Path,
+        program: str = "",
+        *,
+        nat: bool = True,
+        layout: Layout | None = None,
     ) -> None:
         self._directory = state_dir
         self._programs = (program,) if program else PROGRAMS
         self._program = next((name for name in self._programs if shutil.which(name)), "")
         self._tasks = MonitoredTasks(state_dir / "tasks", self._end_leftovers)
-        self._images = OciImages(state_dir, self._layers_in_use)
+        self._images = OciImages(state_dir, self._layers_in_use, layout)
         self._network = NodeNetwork(identity, nat=nat)
         self._files = TaskFiles(identity.cluster_id, identity.node_id)
         self._preparing: dict[str, asyncio.Lock] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swarm.worker.runtime.oci import reference as references
+from swarm.worker.images import reference as references
 from swarm.worker.runtime.oci.bundle import resolv_conf
 from swarm.worker.runtime.oci.container import (
     BindMount,

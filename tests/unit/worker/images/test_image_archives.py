@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from swarm.worker.images.archive import load_archive, name_loaded, save_archive
+from swarm.worker.images.layout import ImageDamaged, Layout
 from swarm.worker.runtime.image_archive import Entry, write_archive
-from swarm.worker.runtime.oci.archive import load_archive, save_archive
-from swarm.worker.runtime.oci.layout import ImageDamaged, Layout
 
 ENTRIES = [Entry("etc"), Entry("etc/x", b"content", mode=0o644)]
+
+
+def load(layout: Layout, archive: Path) -> list[str]:
+    return name_loaded(layout, load_archive(layout, archive))
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def test_the_same_content_makes_the_same_archive(archive: Path, tmp_path: Path):
 
 
 def test_loaded_images_are_found_by_name_and_digest(archive: Path, layout: Layout):
-    assert load_archive(layout, archive) == ["web:1"]
+    assert load(layout, archive) == ["web:1"]
     found = layout.find("docker.io/library/web:1")
     assert found is not None
     image = layout.image(found)
@@ -64,12 +68,12 @@ def test_loaded_images_are_found_by_name_and_digest(archive: Path, layout: Layou
 def test_a_saved_archive_keeps_the_digest_and_is_both_kinds(
     archive: Path, layout: Layout, tmp_path: Path
 ):
-    load_archive(layout, archive)
+    load(layout, archive)
     found = layout.find("web:1")
     assert found is not None
     save_archive(layout, found, "web:1", tmp_path / "saved.tar")
     other = Layout(tmp_path / "other")
-    assert load_archive(other, tmp_path / "saved.tar") == ["web:1"]
+    assert load(other, tmp_path / "saved.tar") == ["web:1"]
     again = other.find("web:1")
     assert again is not None
     assert again["digest"] == found["digest"]
@@ -77,13 +81,13 @@ def test_a_saved_archive_keeps_the_digest_and_is_both_kinds(
         tmp_path / "saved.tar", lambda name, data: None if name == "index.json" else data
     )
     third = Layout(tmp_path / "third")
-    assert load_archive(third, only_docker) == ["web:1"]
+    assert load(third, only_docker) == ["web:1"]
 
 
 def test_a_name_moves_to_the_newer_image(archive: Path, layout: Layout, tmp_path: Path):
-    load_archive(layout, archive)
+    load(layout, archive)
     write_archive(tmp_path / "b.tar", "web:1", [Entry("other")], {})
-    load_archive(layout, tmp_path / "b.tar")
+    load(layout, tmp_path / "b.tar")
     assert len(layout.index()) == 1
     found = layout.find("web:1")
     assert found is not None
@@ -93,7 +97,7 @@ def test_a_name_moves_to_the_newer_image(archive: Path, layout: Layout, tmp_path
 
 
 def test_what_no_image_needs_is_removed(archive: Path, layout: Layout, tmp_path: Path):
-    load_archive(layout, archive)
+    load(layout, archive)
     layout.write_index([])
     layout.remove_unreachable()
     assert list((tmp_path / "images" / "blobs" / "sha256").iterdir()) == []
@@ -102,23 +106,23 @@ def test_what_no_image_needs_is_removed(archive: Path, layout: Layout, tmp_path:
 def test_not_an_archive(layout: Layout, tmp_path: Path):
     (tmp_path / "x").write_bytes(b"nothing" * 500)
     with pytest.raises(ImageDamaged):
-        load_archive(layout, tmp_path / "x")
+        load(layout, tmp_path / "x")
     with tarfile.open(tmp_path / "y.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("readme"))
     with pytest.raises(ImageDamaged, match="neither"):
-        load_archive(layout, tmp_path / "y.tar")
+        load(layout, tmp_path / "y.tar")
     assert layout.index() == []
 
 
 def test_a_missing_layer(archive: Path, layout: Layout):
     changed = rewritten(archive, lambda name, data: None if "layer.tar" in name else data)
     with pytest.raises(ImageDamaged, match="missing"):
-        load_archive(layout, changed)
+        load(layout, changed)
     assert layout.index() == []
 
 
 def test_a_changed_blob_is_noticed(archive: Path, layout: Layout, tmp_path: Path):
-    load_archive(layout, archive)
+    load(layout, archive)
     found = layout.find("web:1")
     assert found is not None
     save_archive(layout, found, "web:1", tmp_path / "saved.tar")
@@ -127,7 +131,7 @@ def test_a_changed_blob_is_noticed(archive: Path, layout: Layout, tmp_path: Path
         tmp_path / "saved.tar", lambda name, data: data + b"x" if layer in name else data
     )
     with pytest.raises(ImageDamaged, match="damaged"):
-        load_archive(Layout(tmp_path / "other"), changed)
+        load(Layout(tmp_path / "other"), changed)
 
 
 def test_a_digest_that_is_a_path_is_refused(layout: Layout, tmp_path: Path):
@@ -141,4 +145,4 @@ def test_a_digest_that_is_a_path_is_refused(layout: Layout, tmp_path: Path):
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     with pytest.raises(ImageDamaged, match="digest"):
-        load_archive(layout, tmp_path / "evil.tar")
+        load(layout, tmp_path / "evil.tar")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from swarm.worker.runtime.oci import reference as references
-from swarm.worker.runtime.oci.layout import (
+from swarm.worker.images import reference as references
+from swarm.worker.images.layout import (
     CONFIG_TYPE,
     INDEX_TYPES,
     LAYER_TYPE,
@@ -24,8 +26,16 @@ CONTAINERD_NAME = "io.containerd.image.name"
 JSON_BYTES_MAX = 16 * 1024 * 1024
 
 
-def load_archive(layout: Layout, archive: Path) -> list[str]:
-    """The names of the images that it held. Raises ImageDamaged, or OSError."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An image that was taken in; its blobs go again unless the layout's index names it."""
+
+    descriptor: Descriptor
+    names: list[str]
+
+
+def load_archive(layout: Layout, archive: Path) -> list[Loaded]:
+    """The images that it held. Raises ImageDamaged, or OSError."""
     try:
         with tarfile.open(archive) as tar:
             names = {member.name.removeprefix("./"): member for member in tar.getmembers()}
@@ -35,6 +45,8 @@ def load_archive(layout: Layout, archive: Path) -> list[str]:
                 return _load_oci(layout, source)
             if "manifest.json" in names:
                 return _load_docker(layout, source)
+    except tarfile.ReadError:
+        raise ImageDamaged("it is no tar archive, or it is cut off") from None
     except (tarfile.TarError, EOFError, KeyError, ValueError, TypeError) as error:
         raise ImageDamaged(f"it is damaged ({type(error).__name__}: {error})") from None
     raise ImageDamaged("it is neither a `docker save` archive nor an OCI archive")
@@ -60,8 +72,8 @@ class _Archive:
         return json.loads(self.open(name).read(JSON_BYTES_MAX))
 
 
-def _load_docker(layout: Layout, source: _Archive) -> list[str]:
-    loaded: list[str] = []
+def _load_docker(layout: Layout, source: _Archive) -> list[Loaded]:
+    loaded: list[Loaded] = []
     for image in source.json("manifest.json"):
         config, config_size = layout.write_blob(source.open(image["Config"]))
         layers: list[Descriptor] = []
@@ -78,18 +90,20 @@ def _load_docker(layout: Layout, source: _Archive) -> list[str]:
         digest, size = layout.write_blob(io.BytesIO(content))
         descriptor: Descriptor = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": size}
         layout.image(descriptor)
-        loaded += _name(layout, descriptor, image.get("RepoTags") or [])
+        loaded.append(Loaded(descriptor, _familiar(image.get("RepoTags") or [])))
     return loaded
 
 
-def _load_oci(layout: Layout, source: _Archive) -> list[str]:
-    loaded: list[str] = []
+def _load_oci(layout: Layout, source: _Archive) -> list[Loaded]:
+    loaded: list[Loaded] = []
     for descriptor in source.json("index.json")["manifests"]:
         _copy(layout, source, descriptor, needed=True)
         layout.image(descriptor)
         annotations: dict[str, str] = descriptor.get("annotations") or {}
         name = annotations.get(CONTAINERD_NAME) or annotations.get(NAME, "")
-        loaded += _name(layout, descriptor, [name] if ":" in name or "/" in name else [])
+        kept = {key: value for key, value in descriptor.items() if key != "annotations"}
+        names = _familiar([name] if ":" in name or "/" in name else [])
+        loaded.append(Loaded(kept, names))
     return loaded
 
 
@@ -111,37 +125,52 @@ def _copy(layout: Layout, source: _Archive, descriptor: Descriptor, needed: bool
             layout.write_blob(source.open(name), blob["digest"])
 
 
-def _name(layout: Layout, descriptor: Descriptor, names: list[str]) -> list[str]:
-    if not names:
-        layout.name(descriptor, "")
-        return [descriptor["digest"]]
-    full = [references.familiar(references.parse(name)) for name in names]
-    for name in full:
-        layout.name(descriptor, name)
-    return full
+def _familiar(names: list[str]) -> list[str]:
+    return [references.familiar(references.parse(name)) for name in names]
+
+
+def name_loaded(layout: Layout, loaded: list[Loaded]) -> list[str]:
+    """Gives the images their names in this layout; the names, or the digest of one without."""
+    said: list[str] = []
+    for image in loaded:
+        for name in image.names or [""]:
+            layout.name(image.descriptor, name)
+        said += image.names or [image.descriptor["digest"]]
+    return said
 
 
 def save_archive(layout: Layout, descriptor: Descriptor, name: str, archive: Path) -> None:
+    """As `save_archives`, of one image."""
+    save_archives(layout, [(descriptor, [name] if name else [])], archive)
+
+
+def save_archives(
+    layout: Layout, images: Sequence[tuple[Descriptor, list[str]]], archive: Path
+) -> None:
     """An OCI archive that is a `docker save` archive too, so Docker loads it. Raises OSError."""
-    image = layout.image(descriptor)
-    entry: Descriptor = {
-        **{key: value for key, value in descriptor.items() if key != "annotations"},
-        "annotations": {NAME: name, CONTAINERD_NAME: name},
-    }
-    manifest = layout.read_json(image.digest)
-    docker = [
-        {
-            "Config": _blob_name(manifest["config"]["digest"]),
-            "RepoTags": [name] if name else [],
-            "Layers": [_blob_name(digest) for digest in image.layers],
-        }
-    ]
-    index = {"schemaVersion": 2, "manifests": [entry]}
+    entries: list[Descriptor] = []
+    docker: list[dict[str, Any]] = []
+    for descriptor, names in images:
+        image = layout.image(descriptor)
+        plain = {key: value for key, value in descriptor.items() if key != "annotations"}
+        entries += [
+            {**plain, "annotations": {NAME: name, CONTAINERD_NAME: name}} if name else plain
+            for name in names or [""]
+        ]
+        manifest = layout.read_json(image.digest)
+        docker.append(
+            {
+                "Config": _blob_name(manifest["config"]["digest"]),
+                "RepoTags": names,
+                "Layers": [_blob_name(digest) for digest in image.layers],
+            }
+        )
+    index = {"schemaVersion": 2, "manifests": entries}
     with tarfile.open(archive, "w") as tar:
         _add(tar, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
         _add(tar, "index.json", json.dumps(index).encode())
         _add(tar, "manifest.json", json.dumps(docker).encode())
-        for digest in sorted(layout.reachable([descriptor])):
+        for digest in sorted(layout.reachable(entries)):
             info = tarfile.TarInfo(_blob_name(digest))
             path = layout.blob_path(digest)
             info.size = path.stat().st_size

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import platform
 import tempfile
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from swarm.worker.images import reference as references
+from swarm.worker.images.pieces import piece_list
 from swarm.worker.runtime.image_archive import ARCHITECTURES
-from swarm.worker.runtime.oci import reference as references
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPES = (
@@ -23,6 +26,8 @@ INDEX_TYPES = (
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 NAME = "org.opencontainers.image.ref.name"
+# On images that managers know of; others are this node's own affair.
+OF_CLUSTER = "swarm.cluster"
 COPY_BYTES = 1024 * 1024
 
 Descriptor = dict[str, Any]
@@ -37,6 +42,7 @@ class StoredImage:
     """An image of this platform: its manifest's digest, its config, its layers' blobs."""
 
     digest: str
+    config_digest: str
     config: dict[str, Any]
     layers: tuple[str, ...]
     size_bytes: int
@@ -52,6 +58,14 @@ class Layout:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._blobs = directory / "blobs" / "sha256"
+        # Held by whoever writes blobs that the index does not name yet, or removes such.
+        self.changing = asyncio.Lock()
+        # Of images that are taken from peers.
+        self.arriving: set[str] = set()
+
+    @property
+    def directory(self) -> Path:
+        return self._directory
 
     def blob_path(self, digest: str) -> Path:
         """Raises ImageDamaged for what is no sha256 digest."""
@@ -62,6 +76,45 @@ class Layout:
 
     def has_blob(self, digest: str) -> bool:
         return self.blob_path(digest).exists()
+
+    def partial_path(self, digest: str) -> Path:
+        """Where a blob grows that is taken from peers."""
+        return self._directory / "partial" / self.blob_path(digest).name
+
+    def piece_list(self, digest: str) -> bytes:
+        """The digests of the blob's pieces, worked out once. Raises OSError."""
+        path = self._directory / "pieces" / self.blob_path(digest).name
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            pieces = piece_list(self.blob_path(digest))
+            self.write_piece_list(digest, pieces)
+            return pieces
+
+    def has_piece_list(self, digest: str) -> bool:
+        return (self._directory / "pieces" / self.blob_path(digest).name).exists()
+
+    def write_piece_list(self, digest: str, pieces: bytes) -> None:
+        path = self._directory / "pieces" / self.blob_path(digest).name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+        fresh.write_bytes(pieces)
+        fresh.rename(path)
+
+    def adopt_partial(self, digest: str) -> None:
+        """The blob is there in full: checked, written through, and in its place.
+
+        Raises ImageDamaged, or OSError.
+        """
+        partial = self.partial_path(digest)
+        with partial.open("rb") as file:
+            found = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            if found != digest:
+                partial.unlink()
+                raise ImageDamaged(f"blob {digest} is damaged: its content is {found}")
+            os.fsync(file.fileno())
+        self._blobs.mkdir(parents=True, exist_ok=True)
+        partial.rename(self.blob_path(digest))
 
     def write_blob(self, source: BinaryIO, expected: str = "") -> tuple[str, int]:
         """Copies a blob in; its digest and size. Raises ImageDamaged unless it is `expected`."""
@@ -110,7 +163,7 @@ class Layout:
             other
             for other in self.index()
             if (name and other.get("annotations", {}).get(NAME) != name)
-            or (not name and other["digest"] != descriptor["digest"])
+            or (not name and (other["digest"] != descriptor["digest"] or _is_held(other)))
         ]
         named = {key: value for key, value in descriptor.items() if key != "annotations"}
         if name:
@@ -125,6 +178,20 @@ class Layout:
         fresh = self._directory / "index.json.new"
         fresh.write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}, indent=1))
         fresh.rename(self._directory / "index.json")
+
+    def hold(self, descriptor: Descriptor) -> None:
+        """The image is the cluster's: it stays until `let_go`, whatever names it has here."""
+        if descriptor["digest"] in self.held():
+            return
+        named = {key: value for key, value in descriptor.items() if key != "annotations"}
+        self.write_index([*self.index(), {**named, "annotations": {OF_CLUSTER: "true"}}])
+
+    def let_go(self, digests: set[str]) -> None:
+        self.write_index([d for d in self.index() if not (_is_held(d) and d["digest"] in digests)])
+
+    def held(self) -> list[str]:
+        """The digests of the cluster's images."""
+        return [descriptor["digest"] for descriptor in self.index() if _is_held(descriptor)]
 
     def find(self, text: str) -> Descriptor | None:
         """By name, or by the digest in it, which then decides alone."""
@@ -148,7 +215,7 @@ class Layout:
         if len(layers) != len(config["rootfs"]["diff_ids"]):
             raise ImageDamaged(f"image {digest}: its layers are not those of its config")
         size = sum(int(layer["size"]) for layer in manifest["layers"])
-        return StoredImage(digest, config, layers, size)
+        return StoredImage(digest, manifest["config"]["digest"], config, layers, size)
 
     def _manifest(self, descriptor: Descriptor) -> tuple[dict[str, Any], str]:
         content = self.read_json(descriptor["digest"])
@@ -183,9 +250,16 @@ class Layout:
         return found
 
     def remove_unreachable(self) -> None:
+        """What no image needs, but for blobs that are on their way into one."""
         needed = {digest.partition(":")[2] for digest in self.reachable(self.index())}
+        needed |= {digest.partition(":")[2] for digest in self.arriving}
         if not self._blobs.is_dir():
             return
         for path in self._blobs.iterdir():
             if path.name not in needed:
                 path.unlink()
+                (self._directory / "pieces" / path.name).unlink(missing_ok=True)
+
+
+def _is_held(descriptor: Descriptor) -> bool:
+    return OF_CLUSTER in (descriptor.get("annotations") or {})
