@@ -27,6 +27,7 @@ from swarm.simulation.loop import Loop
 from swarm.simulation.machine import Machine
 from swarm.simulation.manager_host import ManagerHost
 from swarm.simulation.network import Network
+from swarm.simulation.placement import first_zone
 from swarm.simulation.scenario import Scenario
 from swarm.simulation.streams import Streams
 from swarm.simulation.trace import Trace
@@ -136,7 +137,7 @@ class Cluster:
             member=members[0],
             now_ns=EPOCH_NS,
         )
-        for machine in (*managers[1:], *workers):
+        for number, machine in enumerate((*managers[1:], *workers)):
             node = new_node(
                 machine.name,
                 machine.role,
@@ -145,6 +146,7 @@ class Cluster:
                 machine.name,
                 EPOCH_NS,
             )
+            first_zone(number, node.spec)
             transaction.changes.append(Change(create=Object(node=node)))
         for member in members[1:]:
             transaction.changes.append(Change(create=Object(member=member)))

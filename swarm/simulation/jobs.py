@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from swarm.api.v1.node_pb2 import NODE_AVAILABILITY_ACTIVE
 from swarm.api.v1.service_pb2 import RESTART_CONDITION_ON_FAILURE, Service, ServiceSpec
 from swarm.api.v1.task_pb2 import Task
 from swarm.manager.core.orchestrator.jobs import is_complete
@@ -33,6 +34,11 @@ def change_job(rng: random.Random, spec: ServiceSpec) -> None:
         spec.replicated_job.max_concurrent = rng.randint(1, 3)
 
 
+def open_nodes(view: View) -> list[str]:
+    """Those that take tasks when the storm is over."""
+    return [n.id for n in view.nodes() if n.spec.availability == NODE_AVAILABILITY_ACTIVE]
+
+
 def job_problem(service: Service, spec: ServiceSpec, view: View) -> str | None:
     """Why the job is not at its end; None where it is."""
     tasks = list(view.tasks_of_service(service.id))
@@ -45,11 +51,11 @@ def job_problem(service: Service, spec: ServiceSpec, view: View) -> str | None:
         is_complete(service, mine)
         for slot, mine in slots.items()
         if slot.slot <= spec.replicated_job.total_completions
-        and (slot.slot or view.node(slot.node_id) is not None)
+        and (slot.slot or slot.node_id in open_nodes(view))
     )
     expected = spec.replicated_job.total_completions
     if spec.HasField("global_job"):
-        expected = sum(1 for _ in view.nodes())
+        expected = len(open_nodes(view))
     if complete != expected:
         return f"is complete in {complete} of {expected} slots"
     return None

@@ -27,6 +27,7 @@ from swarm.simulation.containers import Containers
 from swarm.simulation.disk import Disk
 from swarm.simulation.loop import Wait, spawn
 from swarm.simulation.manager_host import ManagerHost
+from swarm.simulation.placement import gpus_of
 from swarm.worker.core import events as happened
 
 if TYPE_CHECKING:
@@ -62,7 +63,11 @@ class Machine:
         self.description = NodeDescription(
             hostname=name,
             platform=Platform(architecture="x86_64", os="linux"),
-            resources=Resources(nano_cpus=nano_cpus, memory_bytes=memory_bytes),
+            resources=Resources(
+                nano_cpus=nano_cpus,
+                memory_bytes=memory_bytes,
+                generic=gpus_of(len(cluster.machines)),
+            ),
         )
         self.containers = Containers(
             cluster.loop,

@@ -5,15 +5,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from swarm.api.v1.node_pb2 import NODE_ROLE_MANAGER, NODE_STATE_READY
+from swarm.api.v1.node_pb2 import (
+    NODE_AVAILABILITY_ACTIVE,
+    NODE_ROLE_MANAGER,
+    NODE_STATE_READY,
+)
 from swarm.api.v1.service_pb2 import Service, ServiceSpec
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
 from swarm.manager.core.modes import is_job
 from swarm.manager.core.orchestrator.update_status import is_paused
+from swarm.manager.core.scheduler.constraint import matches, parse_all
 from swarm.manager.core.store import Store, ended
 from swarm.manager.core.store.objects import wanted
 from swarm.simulation.invariants import files
-from swarm.simulation.jobs import job_problem
+from swarm.simulation.jobs import job_problem, open_nodes
 from swarm.simulation.updates import end_problem
 from swarm.simulation.words import short, state
 
@@ -87,12 +92,17 @@ def _service(service: Service, spec: ServiceSpec, store: Store) -> str | None:
             return f"{name} is {state(task.desired_state)}<-{state(task.status.state)}"
         if task.revision != service.task_revision and not is_paused(service):
             return f"{name} runs revision {task.revision}, not {service.task_revision}"
+        node = store.node(task.node_id)
+        if node is None or node.spec.availability != NODE_AVAILABILITY_ACTIVE:
+            return f"{name} is on {task.node_id}, which is drained"
+        if not matches(parse_all(spec.task.placement.constraints), node) and not is_paused(service):
+            return f"{name} is on {task.node_id}, against its constraints"
         slot = (task.slot, task.node_id if not task.slot else "")
         if slot in running:
             return f"{name} shares its slot"
         running[slot] = task
     is_global = spec.WhichOneof("mode") == "global"
-    expected = sum(1 for _ in store.nodes()) if is_global else spec.replicated.replicas
+    expected = len(open_nodes(store)) if is_global else spec.replicated.replicas
     if len(running) != expected:
         return f"service {service.name} has {len(running)} of {expected} tasks"
     return None

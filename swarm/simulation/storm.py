@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from swarm.api.v1.node_pb2 import (
     NODE_AVAILABILITY_ACTIVE,
+    NODE_AVAILABILITY_DRAIN,
     NODE_ROLE_MANAGER,
     NODE_ROLE_WORKER,
     NodeRole,
@@ -22,6 +23,7 @@ from swarm.simulation.machine import Machine
 from swarm.simulation.manager_host import ManagerHost
 from swarm.simulation.network import Weather
 from swarm.simulation.new_cluster import force_new_cluster
+from swarm.simulation.placement import leave_zone
 from swarm.simulation.violation import Violation
 from swarm.simulation.workload import Client
 from swarm.worker.core import events as happened
@@ -106,14 +108,16 @@ class Storm:
         cluster.note("storm", "is over")
 
     def settle_wishes(self, others_ask: Callable[[], bool]) -> api.Steps:
-        """Users' last wishes: all nodes take tasks again, and what is wanted fits on them."""
+        """Users' last wishes: all nodes take tasks again, but for one of many that is drained now
+        and then, and what is wanted fits on them."""
         while others_ask() or self._under_way:
             yield 0.2
         machines = self._cluster.machines
+        draws = self._cluster.streams.of("last wishes")
+        drained = draws.choice(list(machines)) if len(machines) > 2 and draws.random() < 0.3 else ""
         for name in list(machines):
-            while not isinstance(
-                (yield from self._operator.change_node(name, _activate)), api.Done
-            ):
+            change = _drain if name == drained else _activate
+            while not isinstance((yield from self._operator.change_node(name, change)), api.Done):
                 yield 0.2
         yield from self._operator.make_it_fit()
         # A node that was away while all managers that it knew were replaced has to be told.
@@ -395,3 +399,8 @@ class Storm:
 
 def _activate(spec: NodeSpec) -> None:
     spec.availability = NODE_AVAILABILITY_ACTIVE
+    leave_zone(spec)
+
+
+def _drain(spec: NodeSpec) -> None:
+    spec.availability = NODE_AVAILABILITY_DRAIN

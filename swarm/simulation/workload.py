@@ -23,6 +23,7 @@ from swarm.simulation import api
 from swarm.simulation.files import ClientFiles
 from swarm.simulation.invariants.history import WRITER, Wish, writer_of
 from swarm.simulation.jobs import change_job, draw_job
+from swarm.simulation.placement import draw_placement, draw_zone, made_to_fit, reserves
 from swarm.simulation.scenario import CPU, GIB
 from swarm.simulation.updates import draw_image, draw_updates, mended, stuck_updates
 
@@ -48,6 +49,7 @@ class Client:
         self._rng: random.Random = cluster.streams.of(f"client/{number}")
         self._requests = 0
         self._files = ClientFiles(self._rng, self.name)
+        self._placement_rng = cluster.streams.of(f"placement/{number}")
         # The operator, number 0, has to see things through.
         self._patience_s = self._rng.choice(_PATIENCE_S) if number else max(_PATIENCE_S)
         self._busy = False
@@ -142,6 +144,8 @@ class Client:
             spec.task.container.image = draw_image(rng)
             self._files.draw(spec)
             draw_updates(rng, spec)
+            if self._placement_rng.random() < 0.3:
+                draw_placement(self._placement_rng, spec)
         elif draw < 0.95:
             pass  # nothing new: an update that was paused goes on
         else:
@@ -190,6 +194,8 @@ class Client:
 
         def change(spec: NodeSpec) -> None:
             spec.availability = availability
+            if self._placement_rng.random() < 0.5:
+                draw_zone(self._placement_rng, spec)
 
         names = list(self._cluster.machines)
         yield from self.change_node(self._rng.choice(names), change)
@@ -224,13 +230,14 @@ class Client:
             reserving = 0
             surplus: list[tuple[str, int, ServiceSpec, bool]] = []
             for service_id, version, old in services:
-                reserving += old.task.resources.reservations.nano_cpus > 0
+                reserving += reserves(old)
                 spec = ServiceSpec()
                 spec.CopyFrom(old)
                 # Asking for the field of another mode reads 0, setting it would change the mode.
                 if spec.replicated.replicas > _REPLICAS_AT_REST:
                     spec.replicated.replicas = _REPLICAS_AT_REST
                 mended(spec)
+                made_to_fit(spec)
                 if reserving > _RESERVING_MAX:
                     surplus.append((service_id, version, old, True))
                 elif spec != old:
@@ -299,6 +306,7 @@ class Client:
             draw_job(rng, spec)
         else:
             draw_updates(rng, spec)
+        draw_placement(self._placement_rng, spec)
         return spec
 
 

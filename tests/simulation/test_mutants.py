@@ -102,6 +102,13 @@ SEARCHES = {
     ),
     "rollback-of-a-rollback": Search(FAULTS, 60, ("a rollback is never rolled back",)),
     "completion-counted-twice": Search(FAULTS, 60, ("a job's completions are counted once",)),
+    "constraints-ignored": Search(
+        FAULTS, 20, ("constraints hold, and no task goes to a drained node",)
+    ),
+    "drain-leaves-tasks": Search(FAULTS, 20, ("the cluster comes to rest",)),
+    "generic-ignored": Search(FAULTS, 40, ("no node above its reservations",)),
+    "max-replicas-ignored": Search(FAULTS, 20, ("no more replicas on a node than may be",)),
+    "name-given-twice": Search(FAULTS, 20, ("a named resource is one task's",)),
     "secret-kept": Search(FAULTS, 20, ("a node holds what its tasks need",)),
     "secret-in-use-goes": Search(FAULTS, 40, ("what is removed is not in use",)),
 }

@@ -14,6 +14,7 @@ from swarm.simulation.invariants.files import FileInvariants
 from swarm.simulation.invariants.history import History
 from swarm.simulation.invariants.jobs import JobInvariants
 from swarm.simulation.invariants.log import CommittedLog, TookEffect
+from swarm.simulation.invariants.placement import PlacementInvariants
 from swarm.simulation.invariants.raft import RaftInvariants
 from swarm.simulation.invariants.states import States
 from swarm.simulation.invariants.tasks import TaskInvariants
@@ -31,6 +32,7 @@ class Invariants:
         self.log = CommittedLog()
         self.raft = RaftInvariants(self.log)
         self.tasks = TaskInvariants()
+        self.placement = PlacementInvariants()
         self.files = FileInvariants()
         self.updates = UpdateInvariants()
         self.jobs = JobInvariants()
@@ -41,7 +43,7 @@ class Invariants:
     def begin(self, store: Store) -> None:
         """What every manager begins with, at index 1."""
         self.log.begin(store.revision)
-        self.tasks.begin(store)
+        self.placement.begin(store)
 
     def recovered(
         self, entries: Sequence[Entry], applied: Sequence[AppliedEntry], store: Store
@@ -72,6 +74,7 @@ class Invariants:
         if effects is not None:
             self.history.took_effect(effects)
             self.tasks.applied(entry.changes)
+            self.placement.applied(entry.changes)
             self.files.applied(entry.changes)
             self.updates.applied(entry.changes)
             self.jobs.applied(entry.changes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
-from swarm.simulation.mutants import consensus, disk, files, recovery, store, updates
+from swarm.simulation.mutants import consensus, disk, files, placement, recovery, store, updates
 from swarm.simulation.mutants.patches import Maker
 
 
@@ -41,6 +41,7 @@ MUTANTS = Mutants(
         **disk.MAKERS,
         **recovery.MAKERS,
         **updates.MAKERS,
+        **placement.MAKERS,
         **files.MAKERS,
     }
 )

@@ -24,7 +24,7 @@ from swarm.manager.core.scheduler.filters import (
 )
 from swarm.manager.core.scheduler.nodes import NodeSet
 from swarm.manager.core.scheduler.place import Rankings
-from swarm.manager.core.store import Draft, View, slot_key
+from swarm.manager.core.store import Draft, SlotKey, View, slot_key
 from swarm.manager.core.store.objects import wanted
 
 ASSIGNED_MESSAGE = "scheduler assigned task to node"
@@ -240,8 +240,12 @@ class Scheduler:
         info = self.nodes.get(node_id)
         if demand.generic and info is not None:
             assigned.assigned_generic.extend(info.assign(task.id, demand))
-        with draft.group(slot_key(assigned)):
-            draft.replace(assigned)
+        slots = [slot_key(assigned)]
+        if demand.max_replicas_per_node:
+            slots += _making_room(draft, assigned)
+        for slot in slots:
+            with draft.group(slot):
+                draft.replace(assigned)
         self._group_of.pop(task.id, None)
         self.nodes.put(assigned, draft)
         return assigned
@@ -275,6 +279,16 @@ class Scheduler:
     def _reason(self, service_id: str) -> PendingReason | None:
         revision, counts = self._waiting(service_id)
         return PendingReason(revision=revision, message=explain(counts)) if revision else None
+
+
+def _making_room(draft: Draft, placed: Task) -> list[SlotKey]:
+    """Slots that this draft stops a task of on the same node: what counts on that stands or falls
+    with it."""
+    return [
+        slot_key(task)
+        for task in draft.tasks_of_node(placed.node_id)
+        if task.service_id == placed.service_id and not wanted(task) and draft.touches(task)
+    ]
 
 
 def _write_reason(draft: Draft, service: Service, reason: PendingReason | None) -> None:

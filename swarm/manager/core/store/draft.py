@@ -112,6 +112,10 @@ class Draft:
         finally:
             self._group = outer
 
+    def touches(self, obj: StoreObject) -> bool:
+        """Is the object changed here?"""
+        return obj.id in self._rows[table_of(obj)]
+
     @property
     def empty(self) -> bool:
         return not self._net()
