@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import os
 import shutil
@@ -12,6 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from swarm.api.v1.service_pb2 import (
+    MOUNT_TYPE_BIND,
+    MOUNT_TYPE_TMPFS,
+    MOUNT_TYPE_VOLUME,
+    ServiceSpec,
+)
+from swarm.api.v1.task_pb2 import Task
+from swarm.worker.core.run import NodeFacts, task_run
 from swarm.worker.runtime.demo import DEMO_REFERENCE
 from swarm.worker.runtime.docker.runtime import DockerRuntime
 from swarm.worker.runtime.oci.runtime import OciRuntime
@@ -233,38 +242,110 @@ async def test_demo_answers_concurrently_at_its_endpoint(runtime: Runtime):
     assert (await runtime.wait("t1")).exit_code == 0
 
 
-async def test_fields_reach_the_container(runtime: Runtime, tmp_path: Path):
-    (tmp_path / "bound").write_text("bound")
-    run = sh(
-        "t1",
-        "hostname; pwd; id -u; id -g; echo $A; cat /run/secrets/key /in; "
-        "stat -c %a /run/secrets/key; touch /x 2>/dev/null || echo ro; touch /t/x && echo rw; "
-        "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes 2>/dev/null || cat memory.max; "
-        "grep extra /etc/hosts; grep nameserver /etc/resolv.conf; ulimit -n",
-        env=("A=b",),
-        hostname="myhost",
-        working_dir="/tmp",
-        user="65534:65534",
-        read_only=True,
-        mounts=(
-            Mount("bind", "/in", str(tmp_path / "bound"), read_only=True),
-            Mount("tmpfs", "/t", tmpfs_size_bytes=1 << 20),
-        ),
-        files=(TaskFile("/run/secrets/key", b"secret\n", mode=0o440, uid=65534, gid=65534),),
-        limits=Limits(memory_bytes=64 << 20, pids=50, nano_cpus=500_000_000),
-        hosts=("extra:10.1.2.3",),
-        dns=("10.9.9.9",),
+# Each line prints one thing that a field of the spec decides, as `name=what`.
+LOOK_AROUND = r"""
+echo "args=$0,$1"
+echo "env=$A"
+echo "hostname=$(hostname)"
+echo "dir=$(pwd)"
+echo "user=$(id -u):$(id -g)"
+echo "groups=$(id -G)"
+echo "tty=$(test -t 2 && echo yes)"
+echo "init=$(test $$ -ne 1 && echo yes)"
+echo "read_only=$(touch /x 2>&1 | grep -c 'Read-only')"
+echo "bind=$(cat /in) $(touch /in 2>&1 | grep -c 'Read-only')"
+echo "volume=$(grep -c ' /v ' /proc/mounts)"
+echo "tmpfs=$(touch /t/x && df -k /t | tail -1 | awk '{print $2}') $(stat -c %a /t)"
+echo "secret=$(cat /run/secrets/key) $(stat -c %a:%u /run/secrets/key)"
+echo "hosts=$(grep -c '10.1.2.3.*extra' /etc/hosts)"
+echo "dns=$(grep nameserver /etc/resolv.conf)"
+echo "search=$(grep search /etc/resolv.conf)"
+echo "options=$(grep -c 'timeout:3' /etc/resolv.conf)"
+echo "capabilities=$(grep CapBnd /proc/self/status | awk '{print $2}')"
+echo "nofile=$(ulimit -Sn):$(ulimit -Hn)"
+echo "sysctl=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)"
+echo "oom=$(cat /proc/self/oom_score_adj)"
+cd /sys/fs/cgroup
+echo "memory=$(cat memory/memory.limit_in_bytes 2>/dev/null || cat memory.max)"
+echo "cpu=$(cat cpu/cpu.cfs_quota_us 2>/dev/null || cat cpu.max | awk '{print $1}')"
+echo "pids=$(cat pids/pids.max 2>/dev/null || cat pids.max)"
+"""
+# Docker's default set, with SYS_TIME (25) and without CHOWN (0) and KILL (5).
+CAPABILITIES = f"{(0xA80425FB | 1 << 25) & ~(1 << 0) & ~(1 << 5):016x}"
+
+
+def whole_spec(bound: Path) -> ServiceSpec:
+    """Something in every field that a container can show."""
+    spec = ServiceSpec()
+    container = spec.task.container
+    container.image = DEMO_REFERENCE
+    container.command.extend(("sh", "-c", LOOK_AROUND))
+    container.args.extend(("first", "second"))
+    container.env.append("A={{.Service.Name}}.{{.Task.Slot}}")
+    container.hostname = "{{.Node.Hostname}}-{{.Task.Slot}}"
+    container.dir, container.user = "/tmp", "65534:65534"
+    container.groups.append("1234")
+    container.tty = container.init = container.read_only = True
+    container.mounts.add(type=MOUNT_TYPE_BIND, source=str(bound), target="/in", read_only=True)
+    container.mounts.add(
+        type=MOUNT_TYPE_VOLUME, source="", target="/v", volume_labels={"of": "{{.Task.Name}}"}
     )
-    await runtime.prepare(run)
+    container.mounts.add(
+        type=MOUNT_TYPE_TMPFS, target="/t", tmpfs_size_bytes=1 << 20, tmpfs_mode=0o1777
+    )
+    container.hosts.append("10.1.2.3 extra")
+    container.dns.nameservers.append("10.9.9.9")
+    container.dns.search.append("example.com")
+    container.dns.options.append("timeout:3")
+    container.capability_add.append("CAP_SYS_TIME")
+    container.capability_drop.extend(("CAP_CHOWN", "CAP_KILL"))
+    container.ulimits.add(name="nofile", soft=100, hard=200)
+    container.sysctls["net.ipv4.ip_unprivileged_port_start"] = "999"
+    container.oom_score_adj = 321
+    limits = spec.task.resources.limits
+    limits.memory_bytes, limits.nano_cpus = 64 << 20, 500_000_000
+    spec.task.resources.pids_limit = 50
+    return spec
+
+
+async def test_every_field_of_a_container_spec_reaches_the_container(
+    runtime: Runtime, tmp_path: Path
+):
+    (tmp_path / "bound").write_text("bound")
+    task = Task(id="t1", service_id="s1", service_name="web", slot=3, node_id="n1")
+    run = task_run(task, whole_spec(tmp_path / "bound"), NodeFacts("n1", hostname="host"))
+    secret = TaskFile("/run/secrets/key", b"hidden", mode=0o440, uid=65534, gid=65534)
+    await runtime.prepare(dataclasses.replace(run, files=(secret,)))
     await runtime.start("t1")
     assert (await runtime.wait("t1")).exit_code == 0
-    text = b"".join(data for _, data in await output(runtime, "t1")).decode().splitlines()
-    assert text[:5] == ["myhost", "/tmp", "65534", "65534", "b"]
-    assert text[5:7] == ["secret", "bound440"]
-    assert text[7:9] == ["ro", "rw"]
-    assert text[9] == str(64 << 20)
-    assert "10.1.2.3" in text[10]
-    assert "10.9.9.9" in text[11]
+    text = b"".join(data for _, data in await output(runtime, "t1")).decode()
+    shown = dict(line.strip().split("=", 1) for line in text.splitlines())
+    assert shown == {
+        "args": "first,second",
+        "env": "web.3",
+        "hostname": "host-3",
+        "dir": "/tmp",
+        "user": "65534:65534",
+        "groups": "65534 1234",
+        "tty": "yes",
+        "init": "yes",
+        "read_only": "1",
+        "bind": "bound 1",
+        "volume": "1",
+        "tmpfs": "1024 1777",
+        "secret": "hidden 440:65534",
+        "hosts": "1",
+        "dns": "nameserver 10.9.9.9",
+        "search": "search example.com",
+        "options": "1",
+        "capabilities": CAPABILITIES,
+        "nofile": "100:200",
+        "sysctl": "999",
+        "oom": "321",
+        "memory": str(64 << 20),
+        "cpu": "50000",
+        "pids": "50",
+    }
     await runtime.remove("t1")
     assert laid_secrets("t1") == []
 
