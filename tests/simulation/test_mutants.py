@@ -98,7 +98,13 @@ SEARCHES = {
     ),
     "monitor-ignored": Search(FAULTS, 60, ("a failure that an update watches for is counted",)),
     "parallelism-off-by-one": Search(
-        FAULTS, 30, ("an update takes no more than its parallelism down at once",)
+        FAULTS,
+        30,
+        (
+            "an update takes no more than its parallelism down at once",
+            # The slots of a job take turns by the same count.
+            "a job runs no more than it may at once",
+        ),
     ),
     "rollback-of-a-rollback": Search(FAULTS, 60, ("a rollback is never rolled back",)),
     "completion-counted-twice": Search(FAULTS, 60, ("a job's completions are counted once",)),
