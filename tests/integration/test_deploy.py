@@ -105,3 +105,21 @@ def test_a_wrong_option_is_refused_in_a_line_and_changes_nothing(
     assert line.startswith("install.sh: ")
     assert said.replace("/nowhere", str(tmp_path / "nowhere")) in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_vagrantfile_is_valid(tmp_path: Path) -> None:
+    """As far as it can be without a hypervisor: what is said to each provider is not looked at."""
+    vagrant = needs("vagrant")
+    home = {"VAGRANT_HOME": str(tmp_path), "VAGRANT_CHECKPOINT_DISABLE": "1"}
+    variables = home | {"MANAGERS": "2", "WORKERS": "1", "VAGRANT_DOTFILE_PATH": f"{tmp_path}/.v"}
+    said = run(vagrant, "validate", "--ignore-provider", cwd=ROOT / "vagrant", **variables)
+    assert "Vagrantfile validated successfully." in said
+    machines = [line.split()[1].rstrip(":") for line in said.splitlines() if "==>" in line]
+    assert machines == ["manager-1", "manager-2", "worker-1"]
+    command = [vagrant, "validate", "--ignore-provider"]
+    environment = {**os.environ, **variables, "MANAGERS": "none"}
+    done = subprocess.run(
+        command, cwd=ROOT / "vagrant", env=environment, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "MANAGERS must be a number" in done.stderr
