@@ -22,7 +22,8 @@ Options:
       --root DIR              Install below DIR (for packages and images; DESTDIR is the same).
                               Nothing is started
       --no-start              Start nothing, enable nothing
-      --without-systemd       Start swarmd in the background, its log in /var/log/swarmd.log
+      --without-systemd       Start swarmd in the background, its log in /var/log/swarmd.log;
+                              so it is done, too, where systemd does not run
       --no-packages           Install no system packages
   -h, --help                  This text
 END
@@ -164,8 +165,6 @@ write_files() {
 }
 
 start_with_systemd() {
-    [ -d /run/systemd/system ] || fail \
-        "systemd does not run here: give --without-systemd, or --no-start and start swarmd yourself"
     if [ $changed = yes ]; then
         systemctl daemon-reload
         # Tasks go on: see KillMode in the unit.
@@ -217,5 +216,9 @@ make_user
 write_files
 [ $changed = yes ] || say "Nothing to change: this is what is installed"
 [ $start = yes ] || exit 0
-if [ $systemd = yes ]; then start_with_systemd; else start_in_background; fi
+if [ $systemd = yes ] && [ -d /run/systemd/system ]; then
+    start_with_systemd
+else
+    start_in_background
+fi
 enter_cluster

@@ -129,5 +129,10 @@ def address_towards(remotes: Iterable[str]) -> str:
 
 
 def _outgoing_address() -> str:
-    """The address this machine would use to reach another one."""
-    return address_towards(["192.0.2.1:9"]) or "127.0.0.1"
+    """The address this machine would use to reach another one; without a route to elsewhere, that
+    of its first network."""
+    found = address_towards(["192.0.2.1:9"])
+    if found:
+        return found
+    own = (_interface_address(name) for _, name in socket.if_nameindex())
+    return next((host for host in own if host and not host.startswith("127.")), "127.0.0.1")
