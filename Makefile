@@ -19,11 +19,16 @@ test:  ## the tests: [ARGS="tests/unit -k raft"]
 	@./tests/run $(ARGS)
 
 .PHONY: lint
-lint: venv  ## format, lint, types, import rules
+lint: venv  ## format, lint, types, import rules, docs/commands.md
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
+	@$(BIN)/python deploy/commands_page.py --check
+
+.PHONY: commands
+commands: venv  ## docs/commands.md from the help texts
+	$(BIN)/python deploy/commands_page.py
 
 .PHONY: protos-check
 protos-check: venv  ## whether swarm/api/v1 is what protos/ says
