@@ -17,6 +17,7 @@ from swarm.cli.errors import CliError
 from swarm.cli.image_builds import build_images
 from swarm.cli.waiting import wait_for_service
 from swarm.dockerapi.service import service_to_json
+from swarm.stacks import stack_of
 from swarm.units import NS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def services_of(client: Client, name: str) -> list[pb.ServiceView]:
 
 def stack_name(view: pb.ServiceView) -> str:
     """Empty: of none."""
-    return view.spec.annotations.labels.get("com.docker.stack.namespace", "")
+    return stack_of(view.spec.annotations.labels)
 
 
 def existing(client: Client, name: str) -> list[pb.ServiceView]:

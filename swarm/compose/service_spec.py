@@ -32,8 +32,8 @@ from swarm.compose.ports import apply_ports
 from swarm.compose.project import Note, Project
 from swarm.compose.stack_files import apply_files
 from swarm.compose.tree import Listing, Mapping, Node, as_mapping, as_text
+from swarm.stacks import STACK_LABEL
 
-STACK_LABEL = "com.docker.stack.namespace"
 IMAGE_LABEL = "com.docker.stack.image"
 NO_ISOLATION = "there is no isolation between networks yet: every service of the stack reaches it"
 

@@ -11,8 +11,7 @@ from swarm.compose.fields import Fields
 from swarm.compose.names import Names
 from swarm.compose.project import Note, Project
 from swarm.compose.tree import Mapping
-
-_STACK_LABEL = "com.docker.stack.namespace"
+from swarm.stacks import STACK_LABEL
 
 
 def apply_files(container: ContainerSpec, fields: Fields, project: Project, names: Names) -> None:
@@ -72,7 +71,7 @@ def _own(
     notes += fields.unread({"driver": "secrets are kept in the swarm's own store"})
     if external:
         return None, b"", ""
-    labels[_STACK_LABEL] = names.stack
+    labels[STACK_LABEL] = names.stack
     return Annotations(name=name, labels=labels), data, driver
 
 

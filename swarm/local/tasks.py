@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from swarm.local.record import LocalNode
+from swarm.worker.network.redirect import Redirect, RedirectError
 from swarm.worker.runtime.oci.runtime import OciRuntime
 from swarm.worker.runtime.port import Identity, Runtime, RuntimeFailed
 from swarm.worker.runtime.powercut import kill_node
@@ -18,6 +19,7 @@ from swarm.worker.runtime.process import ProcessRuntime
 def cut_power(node: LocalNode, docker_host: str) -> None:
     """All tasks of the node die at once; its daemon must be dead already. RuntimeFailed."""
     kill_node(node.runtime_dir)
+    asyncio.run(_remove_redirect(node.runtime_dir, identity_of(node)))
     if (node.runtime_dir / "docker").is_dir():
         asyncio.run(_kill_containers(node, docker_host))
 
@@ -44,8 +46,20 @@ def remove_all(places: Mapping[Path, Identity | None], docker_host: str) -> list
     return [problem for problems in asyncio.run(remove()) for problem in problems]
 
 
+async def _remove_redirect(folder: Path, identity: Identity | None) -> list[str]:
+    """The kernel's rules for names, which outlive an agent that is killed. What went wrong."""
+    has_containers = (folder / "docker").is_dir() or (folder / "oci").is_dir()
+    if identity is None or not has_containers or not shutil.which("nft"):
+        return []
+    try:
+        await Redirect(identity.cluster_id, identity.node_id, "").uninstall()
+    except RedirectError as error:
+        return [str(error)]
+    return []
+
+
 async def _remove_in(folder: Path, identity: Identity | None, docker_host: str) -> list[str]:
-    problems: list[str] = []
+    problems = await _remove_redirect(folder, identity)
     for runtime in _runtimes(folder, identity, docker_host):
         try:
             for task in await runtime.list():

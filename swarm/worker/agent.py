@@ -25,6 +25,7 @@ from swarm.worker.database import Database, DatabaseError
 from swarm.worker.images.node import NodeImages
 from swarm.worker.logs import send_logs
 from swarm.worker.network.proxy import IngressProxy
+from swarm.worker.network.stack_names import StackNames
 from swarm.worker.network.task_ports import PortError, TaskPorts
 from swarm.worker.runtime.port import Runtime, RuntimeFailed, RuntimeRefused
 from swarm.worker.session import ManagerStreams, OpenChannel
@@ -47,6 +48,8 @@ class Surroundings:
     listen_host: str
     advertise_host: str
     images: NodeImages | None = None
+    # None where services are not found by name on this node.
+    names: StackNames | None = None
 
 
 class Agent:
@@ -66,6 +69,9 @@ class Agent:
         self._streams = ManagerStreams(surroundings.open_channel, self.deliver)
         self._ports = TaskPorts(surroundings.listen_host, surroundings.advertise_host, self._warn)
         self._proxy = IngressProxy(surroundings.listen_host, self._ports, self._warn)
+        self._names = surroundings.names
+        if self._names is not None:
+            self._names.serve_with(self._ports)
         self._inbox: deque[ev.Event] = deque()
         self._delivering = False
         self._timer: asyncio.TimerHandle | None = None
@@ -130,6 +136,8 @@ class Agent:
                 self._streams.disconnect(session)
             case do.UpdateIngress(complete, services):
                 self._proxy.update(complete=complete, services=services)
+                if self._names is not None:
+                    self._names.update(complete=complete, services=services)
             case do.KeepImages(keep, forget):
                 if self._images is not None:
                     self._images.keep(keep, forget)
@@ -228,6 +236,8 @@ class Agent:
             exit_code = error.exit_code if isinstance(error, RuntimeFailed) else None
             self.deliver(ev.StartFailed(task_id, _words(error), refused, exit_code))
         else:
+            if self._names is not None:
+                await self._names.task_started(task_id, started.address)
             self.deliver(ev.TaskStarted(task_id, started))
 
     async def _wait(self, task_id: str) -> None:
@@ -259,6 +269,8 @@ class Agent:
         except Exception as error:
             self.deliver(ev.RemoveFailed(task_id, _words(error)))
         else:
+            if self._names is not None:
+                await self._names.task_removed(task_id)
             self.deliver(ev.Removed(task_id))
 
     # --- ports

@@ -47,6 +47,8 @@ from swarm.worker.core.agent import AgentConfig, AgentCore
 from swarm.worker.database import Database, DatabaseError
 from swarm.worker.images.layout import Layout
 from swarm.worker.images.node import NodeImages
+from swarm.worker.network.redirect import Redirect, RedirectError
+from swarm.worker.network.stack_names import StackNames
 from swarm.worker.runtime.port import Identity, RuntimeFailed
 from swarm.worker.runtime.select import Choice, RuntimeConfig, choose
 
@@ -170,6 +172,7 @@ class Process:
         self._choice = choice
         reason = _reason(config.runtime, choice)
         self._reports.say(event="runtime", name=choice.runtime.name, reason=reason)
+        names = await self._start_names(choice)
         core = AgentCore(
             config.node_id,
             random.Random(),
@@ -177,6 +180,7 @@ class Process:
                 parallel_prepares=config.parallel_starts,
                 parallel_starts=config.parallel_starts,
                 parallel_removes=config.parallel_starts,
+                names=names is not None,
             ),
         )
         images = self._images = NodeImages(
@@ -196,6 +200,7 @@ class Process:
             listen_host=config.listen_host,
             advertise_host=config.advertise_host,
             images=images,
+            names=names,
         )
         agent = self._agent = Agent(core, surroundings, self._report)
         commands = asyncio.create_task(self._obey(stdin))
@@ -216,6 +221,8 @@ class Process:
             commands.cancel()
             await agent.close()
             await images.close()
+            if names is not None:
+                await names.close()
 
     def _images_changed(self) -> None:
         if self._agent is not None:
@@ -227,6 +234,22 @@ class Process:
         if self._images is not None:
             description.images.CopyFrom(self._images.reported)
         return description
+
+    async def _start_names(self, choice: Choice) -> StackNames | None:
+        """None, and a warning, where this node can't answer for the names of services."""
+        try:
+            bridge = await choice.runtime.bridge()
+            if not bridge:
+                return None
+            redirect = Redirect(self._config.cluster_id, self._config.node_id, bridge)
+            names = StackNames(redirect, lambda message: self._report(do.Warn(message)))
+            await names.start()
+        except (RuntimeFailed, RedirectError, OSError) as error:
+            self._report(
+                do.Warn(f"services of a stack don't find each other by name on this node: {error}")
+            )
+            return None
+        return names
 
     def _report(self, report: Report) -> None:
         self._reports.effect(report)

@@ -266,7 +266,7 @@ Global___IngressBackend: _TypeAlias = IngressBackend  # noqa: Y015
 
 @_typing.final
 class IngressService(_message.Message):
-    """The running tasks behind a service's published ports. Replaces what was known of it."""
+    """The running tasks behind a service's published ports and names. Replaces what was known of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -274,14 +274,23 @@ class IngressService(_message.Message):
     SERVICE_NAME_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
     BACKENDS_FIELD_NUMBER: _builtins.int
+    STACK_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    EACH_TASK_FIELD_NUMBER: _builtins.int
     service_id: _builtins.str
     service_name: _builtins.str
+    stack: _builtins.str
+    """The stack that it is of, and its names there. Empty: it is of none."""
+    each_task: _builtins.bool
+    """Names stand for each of its tasks (endpoint mode dnsrr), not for one address before them all."""
     @_builtins.property
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.PortConfig]:
-        """Ingress mode only. Empty: the service publishes nothing any more."""
+        """Ingress mode only. Empty, as names are: the service is nobody's to reach any more."""
 
     @_builtins.property
     def backends(self) -> _containers.RepeatedCompositeFieldContainer[Global___IngressBackend]: ...
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -289,10 +298,13 @@ class IngressService(_message.Message):
         service_name: _builtins.str = ...,
         ports: _abc.Iterable[_types_pb2.PortConfig] | None = ...,
         backends: _abc.Iterable[Global___IngressBackend] | None = ...,
+        stack: _builtins.str = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        each_task: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "ports", b"ports", "service_id", b"service_id", "service_name", b"service_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "each_task", b"each_task", "names", b"names", "ports", b"ports", "service_id", b"service_id", "service_name", b"service_name", "stack", b"stack"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

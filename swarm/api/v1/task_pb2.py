@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from swarm.api.v1 import types_pb2 as swarm_dot_api_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17swarm/api/v1/task.proto\x12\x0cswarm.api.v1\x1a\x18swarm/api/v1/types.proto\"i\n\x0cPortEndpoint\x12\x13\n\x0btarget_port\x18\x01 \x01(\r\x12(\n\x08protocol\x18\x02 \x01(\x0e\x32\x16.swarm.api.v1.Protocol\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\"Z\n\x0f\x43ontainerStatus\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x16\n\texit_code\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x0c\n\n_exit_code\"\xc9\x01\n\nTaskStatus\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.swarm.api.v1.TaskState\x12\x14\n\x0ctimestamp_ns\x18\x02 \x01(\x03\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0b\n\x03\x65rr\x18\x04 \x01(\t\x12\x30\n\tcontainer\x18\x05 \x01(\x0b\x32\x1d.swarm.api.v1.ContainerStatus\x12-\n\tendpoints\x18\x06 \x03(\x0b\x32\x1a.swarm.api.v1.PortEndpoint\"\xfc\x02\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x04meta\x18\x02 \x01(\x0b\x32\x12.swarm.api.v1.Meta\x12\x12\n\nservice_id\x18\x03 \x01(\t\x12\x14\n\x0cservice_name\x18\x04 \x01(\t\x12\x0c\n\x04slot\x18\x05 \x01(\x04\x12\x0f\n\x07node_id\x18\x06 \x01(\t\x12\x10\n\x08revision\x18\x07 \x01(\x04\x12.\n\rdesired_state\x18\x08 \x01(\x0e\x32\x17.swarm.api.v1.TaskState\x12(\n\x06status\x18\t \x01(\x0b\x32\x18.swarm.api.v1.TaskStatus\x12\x16\n\x0estart_after_ns\x18\n \x01(\x03\x12\x16\n\x0erestarts_at_ns\x18\x0b \x03(\x03\x12\x11\n\tby_update\x18\x0c \x01(\x08\x12\x15\n\rrunning_at_ns\x18\r \x01(\x03\x12\x37\n\x10\x61ssigned_generic\x18\x0e \x03(\x0b\x32\x1d.swarm.api.v1.GenericResource*\xe8\x02\n\tTaskState\x12\x12\n\x0eTASK_STATE_NEW\x10\x00\x12\x16\n\x12TASK_STATE_PENDING\x10@\x12\x18\n\x13TASK_STATE_ASSIGNED\x10\xc0\x01\x12\x18\n\x13TASK_STATE_ACCEPTED\x10\x80\x02\x12\x19\n\x14TASK_STATE_PREPARING\x10\xc0\x02\x12\x15\n\x10TASK_STATE_READY\x10\x80\x03\x12\x18\n\x13TASK_STATE_STARTING\x10\xc0\x03\x12\x17\n\x12TASK_STATE_RUNNING\x10\x80\x04\x12\x18\n\x13TASK_STATE_COMPLETE\x10\xc0\x04\x12\x18\n\x13TASK_STATE_SHUTDOWN\x10\x80\x05\x12\x16\n\x11TASK_STATE_FAILED\x10\xc0\x05\x12\x18\n\x13TASK_STATE_REJECTED\x10\x80\x06\x12\x16\n\x11TASK_STATE_REMOVE\x10\xa0\x06\x12\x18\n\x13TASK_STATE_ORPHANED\x10\xc0\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17swarm/api/v1/task.proto\x12\x0cswarm.api.v1\x1a\x18swarm/api/v1/types.proto\"v\n\x0cPortEndpoint\x12\x13\n\x0btarget_port\x18\x01 \x01(\r\x12(\n\x08protocol\x18\x02 \x01(\x0e\x32\x16.swarm.api.v1.Protocol\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\x12\x0b\n\x03key\x18( \x01(\x0c\"Z\n\x0f\x43ontainerStatus\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x16\n\texit_code\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x0c\n\n_exit_code\"\xc9\x01\n\nTaskStatus\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.swarm.api.v1.TaskState\x12\x14\n\x0ctimestamp_ns\x18\x02 \x01(\x03\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0b\n\x03\x65rr\x18\x04 \x01(\t\x12\x30\n\tcontainer\x18\x05 \x01(\x0b\x32\x1d.swarm.api.v1.ContainerStatus\x12-\n\tendpoints\x18\x06 \x03(\x0b\x32\x1a.swarm.api.v1.PortEndpoint\"\xfc\x02\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x04meta\x18\x02 \x01(\x0b\x32\x12.swarm.api.v1.Meta\x12\x12\n\nservice_id\x18\x03 \x01(\t\x12\x14\n\x0cservice_name\x18\x04 \x01(\t\x12\x0c\n\x04slot\x18\x05 \x01(\x04\x12\x0f\n\x07node_id\x18\x06 \x01(\t\x12\x10\n\x08revision\x18\x07 \x01(\x04\x12.\n\rdesired_state\x18\x08 \x01(\x0e\x32\x17.swarm.api.v1.TaskState\x12(\n\x06status\x18\t \x01(\x0b\x32\x18.swarm.api.v1.TaskStatus\x12\x16\n\x0estart_after_ns\x18\n \x01(\x03\x12\x16\n\x0erestarts_at_ns\x18\x0b \x03(\x03\x12\x11\n\tby_update\x18\x0c \x01(\x08\x12\x15\n\rrunning_at_ns\x18\r \x01(\x03\x12\x37\n\x10\x61ssigned_generic\x18\x0e \x03(\x0b\x32\x1d.swarm.api.v1.GenericResource*\xe8\x02\n\tTaskState\x12\x12\n\x0eTASK_STATE_NEW\x10\x00\x12\x16\n\x12TASK_STATE_PENDING\x10@\x12\x18\n\x13TASK_STATE_ASSIGNED\x10\xc0\x01\x12\x18\n\x13TASK_STATE_ACCEPTED\x10\x80\x02\x12\x19\n\x14TASK_STATE_PREPARING\x10\xc0\x02\x12\x15\n\x10TASK_STATE_READY\x10\x80\x03\x12\x18\n\x13TASK_STATE_STARTING\x10\xc0\x03\x12\x17\n\x12TASK_STATE_RUNNING\x10\x80\x04\x12\x18\n\x13TASK_STATE_COMPLETE\x10\xc0\x04\x12\x18\n\x13TASK_STATE_SHUTDOWN\x10\x80\x05\x12\x16\n\x11TASK_STATE_FAILED\x10\xc0\x05\x12\x18\n\x13TASK_STATE_REJECTED\x10\x80\x06\x12\x16\n\x11TASK_STATE_REMOVE\x10\xa0\x06\x12\x18\n\x13TASK_STATE_ORPHANED\x10\xc0\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swarm.api.v1.task_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASKSTATE']._serialized_start=854
-  _globals['_TASKSTATE']._serialized_end=1214
+  _globals['_TASKSTATE']._serialized_start=867
+  _globals['_TASKSTATE']._serialized_end=1227
   _globals['_PORTENDPOINT']._serialized_start=67
-  _globals['_PORTENDPOINT']._serialized_end=172
-  _globals['_CONTAINERSTATUS']._serialized_start=174
-  _globals['_CONTAINERSTATUS']._serialized_end=264
-  _globals['_TASKSTATUS']._serialized_start=267
-  _globals['_TASKSTATUS']._serialized_end=468
-  _globals['_TASK']._serialized_start=471
-  _globals['_TASK']._serialized_end=851
+  _globals['_PORTENDPOINT']._serialized_end=185
+  _globals['_CONTAINERSTATUS']._serialized_start=187
+  _globals['_CONTAINERSTATUS']._serialized_end=277
+  _globals['_TASKSTATUS']._serialized_start=280
+  _globals['_TASKSTATUS']._serialized_end=481
+  _globals['_TASK']._serialized_start=484
+  _globals['_TASK']._serialized_end=864
 # @@protoc_insertion_point(module_scope)

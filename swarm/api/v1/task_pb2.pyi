@@ -72,11 +72,16 @@ class PortEndpoint(_message.Message):
     PROTOCOL_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     PORT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     target_port: _builtins.int
     protocol: _types_pb2.Protocol.ValueType
     host: _builtins.str
     """An address of the task's node, and a port its agent listens on for this task alone."""
     port: _builtins.int
+    key: _builtins.bytes
+    """Where target_port is 0: who says this first may name any port of the task's. Given to the
+    agents of the cluster alone.
+    """
     def __init__(
         self,
         *,
@@ -84,10 +89,11 @@ class PortEndpoint(_message.Message):
         protocol: _types_pb2.Protocol.ValueType = ...,
         host: _builtins.str = ...,
         port: _builtins.int = ...,
+        key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "port", b"port", "protocol", b"protocol", "target_port", b"target_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "key", b"key", "port", b"port", "protocol", b"protocol", "target_port", b"target_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,6 +75,8 @@ class AgentConfig:
     parallel_prepares: int = 4
     parallel_starts: int = 4
     parallel_removes: int = 4
+    # Whether this node answers for the names of services (`network/stack_names.py`).
+    names: bool = False
     session: SessionTimes = field(default_factory=SessionTimes)
     task: TaskTimes = field(default_factory=TaskTimes)
 
@@ -83,7 +85,7 @@ class AgentCore:
     def __init__(self, node_id: str, rng: Rng, config: AgentConfig | None = None) -> None:
         self._config = config or AgentConfig()
         self._node_id = node_id
-        self._facts = NodeFacts(node_id)
+        self._facts = NodeFacts(node_id, names=self._config.names)
         self._session = Session(rng, self._config.session, Outbox())
         self._journal = Journal()
         self._dependencies = Dependencies()
@@ -182,7 +184,7 @@ class AgentCore:
             ):
                 self._perform(self._session.handle(event, now), now, now_ns)
             case ev.Described():
-                self._facts = _facts(self._node_id, event.description)
+                self._facts = _facts(self._node_id, event.description, self._config.names)
                 self._perform(self._session.handle(event, now), now, now_ns)
             case _:
                 self._warn_of(event)
@@ -192,7 +194,7 @@ class AgentCore:
 
     def _loaded(self, loaded: ev.Loaded, now: float) -> None:
         known: list[str] = []
-        self._facts = _facts(self._node_id, loaded.description)
+        self._facts = _facts(self._node_id, loaded.description, self._config.names)
         tasks: list[Task] = []
         for row in loaded.rows:
             match row.kind:
@@ -481,9 +483,9 @@ class AgentCore:
         self._out.append(do.AllStopped())
 
 
-def _facts(node_id: str, description: NodeDescription) -> NodeFacts:
+def _facts(node_id: str, description: NodeDescription, names: bool) -> NodeFacts:
     platform = description.platform
-    return NodeFacts(node_id, description.hostname, platform.architecture, platform.os)
+    return NodeFacts(node_id, description.hostname, platform.architecture, platform.os, names)
 
 
 def _revision_key(task: Task) -> str:

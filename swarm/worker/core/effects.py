@@ -108,9 +108,13 @@ class Remove:
     task_id: str
 
 
+# Of a task that others reach by its service's name: whichever port they ask for.
+ANY_PORT = Port(0, "tcp")
+
+
 @dataclass(frozen=True, slots=True)
 class TaskPort:
-    """A port of a task to be listened on.
+    """A port of a task to be listened on; `ANY_PORT` for all of them.
 
     `host_port` is None for a port that other nodes' proxies connect to (any free one will do,
     `preferred` if it is free), the published port in host mode (0: any).

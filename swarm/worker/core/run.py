@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from swarm.api.v1.service_pb2 import (
     MOUNT_TYPE_BIND,
@@ -23,6 +23,7 @@ from swarm.api.v1.types_pb2 import (
     PUBLISH_MODE_HOST,
     Protocol,
 )
+from swarm.stacks import NAMES_SERVER, search_domain, stack_of
 from swarm.worker.core.dependencies import Dependencies
 from swarm.worker.core.files import task_files
 from swarm.worker.core.template import TemplateError, Values, expand
@@ -65,6 +66,8 @@ class NodeFacts:
     hostname: str = ""
     architecture: str = ""
     os: str = ""
+    # Its containers may ask it for names of services.
+    names: bool = False
 
 
 def task_name(task: Task) -> str:
@@ -110,6 +113,7 @@ def task_run(
     except TemplateError as error:
         raise RuntimeRefused(str(error), "template") from None
     resources = spec.task.resources
+    dns = _dns(container, stack_of(spec.annotations.labels) if node.names else "")
     return TaskRun(
         task_id=task.id,
         name=name,
@@ -150,13 +154,31 @@ def task_run(
         oom_score_adj=container.oom_score_adj,
         healthcheck=_healthcheck(container),
         hosts=tuple(_hosts(container.hosts)),
-        dns=tuple(container.dns.nameservers),
-        dns_search=tuple(container.dns.search),
-        dns_options=tuple(container.dns.options),
+        dns=dns.nameservers,
+        dns_search=dns.search,
+        dns_options=dns.options,
         ports=tuple(dict.fromkeys(port for port, _ in published_ports(spec))),
         log_driver=spec.task.log_driver.name,
         log_options=dict(spec.task.log_driver.options),
     )
+
+
+class _Dns(NamedTuple):
+    nameservers: tuple[str, ...]
+    search: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+def _dns(container: ContainerSpec, stack: str) -> _Dns:
+    """Of a stack: the node's server first, and the names of the stack before all others."""
+    servers, search = tuple(container.dns.nameservers), tuple(container.dns.search)
+    options = tuple(container.dns.options)
+    if stack:
+        servers, search = (NAMES_SERVER, *servers), (search_domain(stack), *search)
+        if not any(option.startswith("ndots:") for option in options):
+            # So that tasks.NAME is looked for in the stack first, too.
+            options = (*options, "ndots:2")
+    return _Dns(servers, search, options)
 
 
 def _values(task: Task, spec: ServiceSpec, node: NodeFacts) -> Values:

@@ -35,9 +35,11 @@ from swarm.api.v1.task_pb2 import (
     TaskState,
     TaskStatus,
 )
+from swarm.stacks import stack_of
 from swarm.worker.core import effects as do
 from swarm.worker.core import events as ev
 from swarm.worker.core.dependencies import Dependencies
+from swarm.worker.core.effects import ANY_PORT
 from swarm.worker.core.files import needs_files
 from swarm.worker.core.retries import Retries
 from swarm.worker.core.rotation import Rotation
@@ -68,6 +70,7 @@ from swarm.worker.core.wishes import (
 )
 from swarm.worker.runtime.port import (
     ContainerState,
+    Endpoint,
     Exit,
     Found,
     HealthStatus,
@@ -480,6 +483,9 @@ class TaskLife:
             if endpoint is not None:
                 preferred = before.get((port.target, protocol_number(port)), 0)
                 ports.append(do.TaskPort(port, endpoint, host_port, preferred))
+        if stack_of(self.spec.annotations.labels) and self._started.address:
+            preferred = before.get((ANY_PORT.target, protocol_number(ANY_PORT)), 0)
+            ports.append(do.TaskPort(ANY_PORT, Endpoint(self._started.address, 0), None, preferred))
         return ports
 
     def _stop(self, now: float) -> None:

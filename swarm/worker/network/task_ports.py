@@ -11,21 +11,31 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hmac
+import secrets
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from swarm.api.v1.task_pb2 import PortEndpoint
 from swarm.sockets.listener import Listener, bind
 from swarm.sockets.relay import Relay, connect, reset
-from swarm.worker.core.effects import TaskPort
+from swarm.worker.core.effects import ANY_PORT, TaskPort
 from swarm.worker.core.run import protocol_number
 from swarm.worker.network.port_holder import holder_of
 from swarm.worker.runtime.port import Endpoint
 
 READY = b"+"
+KEY_BYTES = 16
+_PORT = struct.Struct("!H")
 CONNECT_TIMEOUT_S = 3.0
 DRAIN_CHECK_S = 0.05
+
+
+def any_port_greeting(key: bytes, port: int) -> bytes:
+    """What is said first to a listener for any port of a task."""
+    return key + _PORT.pack(port)
 
 
 class PortError(Exception):
@@ -39,6 +49,9 @@ class _Task:
     connecting: int = 0
     relays: set[Relay] = field(default_factory=set[Relay])
     leaving: bool = False
+    # Where any port of it can be reached, and what must be known for that.
+    address: str = ""
+    key: bytes = b""
 
     @property
     def is_busy(self) -> bool:
@@ -67,11 +80,13 @@ class TaskPorts:
                         f"by this version; port {port.port.target} is reachable on its node only"
                     )
                     continue
+                if port.port == ANY_PORT:
+                    task.address, task.key = port.endpoint.host, secrets.token_bytes(KEY_BYTES)
                 listener = await self._listen(task, port)
                 task.listeners.append(listener)
                 task.endpoints[port.port.target] = port.endpoint
                 if port.host_port is None:
-                    reported.append(self._reported(port, listener))
+                    reported.append(self._reported(task, port, listener))
         except BaseException:
             self._close_listeners(task)
             del self._tasks[task_id]
@@ -87,6 +102,17 @@ class TaskPorts:
         task.connecting += 1
         try:
             return await connect(*endpoint, timeout_s)
+        finally:
+            task.connecting -= 1
+
+    async def connect_any(self, task_id: str, port: int, timeout_s: float) -> socket.socket:
+        """As `connect`, to a port that need not be published."""
+        task = self._tasks[task_id]
+        if not task.address or task.leaving:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "the task is not in the rotation")
+        task.connecting += 1
+        try:
+            return await connect(task.address, port, timeout_s)
         finally:
             task.connecting -= 1
 
@@ -158,18 +184,22 @@ class TaskPorts:
             "stop that, or publish another port"
         )
 
-    def _reported(self, port: TaskPort, listener: Listener) -> PortEndpoint:
+    def _reported(self, task: _Task, port: TaskPort, listener: Listener) -> PortEndpoint:
         return PortEndpoint(
             target_port=port.port.target,
             protocol=protocol_number(port.port),
             host=self._advertise_host,
             port=listener.port,
+            key=task.key if port.port == ANY_PORT else b"",
         )
 
     async def _serve(self, task: _Task, port: TaskPort, client: socket.socket) -> None:
         task.connecting += 1
         try:
-            backend = await connect(*port.endpoint, CONNECT_TIMEOUT_S)
+            host, number = port.endpoint
+            if port.port == ANY_PORT:
+                number = await self._asked_for(task, client)
+            backend = await connect(host, number, CONNECT_TIMEOUT_S)
             if port.host_port is None:
                 client.send(READY)
             relay = Relay(task.relays.discard)
@@ -182,6 +212,22 @@ class TaskPorts:
             raise
         finally:
             task.connecting -= 1
+
+    async def _asked_for(self, task: _Task, client: socket.socket) -> int:
+        """The port that the caller names, who must know the key. OSError where it does not."""
+        loop = asyncio.get_running_loop()
+        said = b""
+        wanted = KEY_BYTES + _PORT.size
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            while len(said) < wanted:
+                more = await loop.sock_recv(client, wanted - len(said))
+                if not more:
+                    raise ConnectionResetError(errno.ECONNRESET, "the caller hung up")
+                said += more
+        if not hmac.compare_digest(said[:KEY_BYTES], task.key):
+            raise PermissionError(errno.EACCES, "the caller does not know the task's key")
+        (port,) = _PORT.unpack(said[KEY_BYTES:])
+        return int(port)
 
     def _close_listeners(self, task: _Task) -> None:
         for listener in task.listeners:

@@ -71,6 +71,9 @@ class FakeRuntime:
     async def probe(self) -> Probe:
         return Probe(True)
 
+    async def bridge(self) -> str:
+        return ""
+
     async def prepare(self, run: TaskRun) -> None:
         self.calls.append(("prepare", run.task_id))
         for planned in (self.refusals, self.failures):

@@ -323,6 +323,10 @@ class Runtime(Protocol):
         """Runs and removes a container; never raises."""
         ...
 
+    async def bridge(self) -> str:
+        """The interface by which tasks' packets come to this node; "" where there is none."""
+        ...
+
     async def prepare(self, run: TaskRun) -> None:
         """Makes the image be there and the container be created. Again: adopts what exists.
 

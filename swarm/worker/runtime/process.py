@@ -93,6 +93,9 @@ class ProcessRuntime:
             return Probe(False, f"a process ended with {ended.exit_code} {ended.message}".strip())
         return Probe(True, "no isolation: tasks are plain processes of this machine")
 
+    async def bridge(self) -> str:
+        return ""
+
     async def prepare(self, run: TaskRun) -> None:
         task = self._tasks.task(run.task_id)
         if task.read_run() is not None:

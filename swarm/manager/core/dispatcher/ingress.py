@@ -1,4 +1,4 @@
-"""The ingress table: which running tasks are behind each service's published ports.
+"""The ingress table: which running tasks are behind each service's published ports and names.
 
 Computed once per change and shared by all sessions.
 """
@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 from swarm.api.v1.dispatcher_pb2 import IngressBackend, IngressService
 from swarm.api.v1.node_pb2 import NODE_STATE_DOWN, Node
-from swarm.api.v1.service_pb2 import Service
+from swarm.api.v1.service_pb2 import ENDPOINT_MODE_DNSRR, Service
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
 from swarm.api.v1.types_pb2 import PUBLISH_MODE_INGRESS, PortConfig
 from swarm.manager.core.store import StoreChange, View
+from swarm.stacks import short_name, stack_of
 
 
 class IngressTable:
@@ -20,14 +21,16 @@ class IngressTable:
 
     def __init__(self) -> None:
         self._dirty: dict[str, None] = {}
-        # Oldest change first. An entry without ports says that the service has none any more.
+        # Oldest change first. An entry without ports and names: the service has none any more.
         self._entries: dict[str, tuple[int, IngressService]] = {}
         self.number = 0
 
     def start(self, view: View) -> None:
         """Begin from a store: every service is looked at."""
         self._entries.clear()
-        self._dirty = {service.id: None for service in view.services() if _ports(service)}
+        self._dirty = {
+            service.id: None for service in view.services() if _is_reached(service, view)
+        }
 
     def changed(self, change: StoreChange, view: View) -> None:
         """Note which services a store change concerns."""
@@ -46,7 +49,7 @@ class IngressTable:
         for service_id in self._dirty:
             entry = _entry(service_id, view)
             old = self._entries.get(service_id)
-            if old is None and not entry.ports:
+            if old is None and not (entry.ports or entry.names):
                 continue
             if old is None or old[1] != entry:
                 self.number += 1
@@ -55,11 +58,11 @@ class IngressTable:
         self._dirty.clear()
 
     def since(self, number: int) -> Iterator[IngressService]:
-        """Entries that changed after `number`, newest first; after 0: those that have ports."""
+        """Entries that changed after `number`, newest first; after 0: those of use to somebody."""
         for changed_at, entry in reversed(self._entries.values()):
             if changed_at <= number:
                 return
-            if number or entry.ports:
+            if number or entry.ports or entry.names:
                 yield entry
 
     @property
@@ -69,23 +72,39 @@ class IngressTable:
 
     def _note(self, service_id: str, view: View) -> None:
         service = view.service(service_id)
-        if service_id in self._entries or (_ports(service)):
+        if service_id in self._entries or _is_reached(service, view):
             self._dirty[service_id] = None
 
 
 def _entry(service_id: str, view: View) -> IngressService:
     service = view.service(service_id)
-    ports = _ports(service)
-    if service is None or not ports:
+    if service is None or not _is_reached(service, view):
         return IngressService(service_id=service_id)
     backends = [
         IngressBackend(task_id=task.id, node_id=task.node_id, endpoints=task.status.endpoints)
         for task in view.tasks_of_service(service_id)
         if _serves(task) and not _is_down(view.node(task.node_id))
     ]
-    return IngressService(
-        service_id=service_id, service_name=service.name, ports=ports, backends=backends
+    entry = IngressService(
+        service_id=service_id,
+        service_name=service.name,
+        ports=_ports(service),
+        backends=backends,
     )
+    spec = view.spec(service.id, service.revision)
+    if spec is not None and (stack := stack_of(spec.annotations.labels)):
+        entry.stack = stack
+        entry.names.extend(dict.fromkeys([short_name(stack, service.name), *spec.aliases]))
+        entry.each_task = spec.endpoint.mode == ENDPOINT_MODE_DNSRR
+    return entry
+
+
+def _is_reached(service: Service | None, view: View) -> bool:
+    """By a published port, or by its name in a stack."""
+    if service is None:
+        return False
+    spec = view.spec(service.id, service.revision)
+    return bool(_ports(service)) or (spec is not None and bool(stack_of(spec.annotations.labels)))
 
 
 def _ports(service: Service | None) -> list[PortConfig]:

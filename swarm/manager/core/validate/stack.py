@@ -29,8 +29,8 @@ from swarm.manager.core.store import Draft, Ids, View, noun_of, table_of
 from swarm.manager.core.store.objects import unwrap
 from swarm.manager.core.validate import files, service
 from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest
+from swarm.stacks import STACK_LABEL
 
-STACK_LABEL = "com.docker.stack.namespace"
 _Spec = TypeVar("_Spec", ServiceSpec, SecretSpec, ConfigSpec)
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 

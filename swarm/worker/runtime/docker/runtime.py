@@ -46,6 +46,8 @@ from swarm.worker.runtime.task_files import TaskFiles
 
 SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
 PROBE_TIMEOUT_S = 30.0
+# The one that containers are on where nothing else is said.
+BRIDGE_NETWORK = "bridge"
 RECONNECT_S = 1.0
 REMOVAL_POLL_S = 0.1
 REMOVAL_WAIT_S = 10.0
@@ -108,6 +110,12 @@ class DockerRuntime:
             await self.remove(task_id)
         if ended.exit_code != 0:
             raise RuntimeFailed(f"a container ended with {ended.exit_code} {ended.message}".strip())
+
+    async def bridge(self) -> str:
+        async with engine_errors("look at the engine's network"):
+            network = await (await self._docker.networks.get(BRIDGE_NETWORK)).show()
+        options: dict[str, str] = network.get("Options") or {}
+        return options.get("com.docker.network.bridge.name", "docker0")
 
     async def prepare(self, run: TaskRun) -> None:
         files = await asyncio.to_thread(self._files.lay, run.task_id, run.files)

@@ -31,7 +31,7 @@ class NodeNetwork:
     def __init__(self, identity: Identity, *, nat: bool) -> None:
         name = f"{identity.cluster_id}\0{identity.node_id}".encode()
         self._mark = hashlib.sha256(name).hexdigest()[:10]
-        self._bridge = f"sw{self._mark}"
+        self.bridge = f"sw{self._mark}"
         self._nat = nat
         self._subnet: ipaddress.IPv4Network | None = None
         self._used: dict[str, str] = {}
@@ -60,7 +60,7 @@ class NodeNetwork:
                 [
                     f"netns add {name}",
                     f"link add {veth} type veth peer name eth0 netns {name}",
-                    f"link set {veth} master {self._bridge} up",
+                    f"link set {veth} master {self.bridge} up",
                 ]
             )
             await _ip(
@@ -108,9 +108,9 @@ class NodeNetwork:
                 own = self._choose(used)
                 await _ip(
                     [
-                        f"link add {self._bridge} type bridge",
-                        f"addr add {own[1]}/{own.prefixlen} dev {self._bridge}",
-                        f"link set {self._bridge} up",
+                        f"link add {self.bridge} type bridge",
+                        f"addr add {own[1]}/{own.prefixlen} dev {self.bridge}",
+                        f"link set {self.bridge} up",
                     ]
                 )
         if self._nat and shutil.which("nft") is not None:
@@ -128,7 +128,7 @@ class NodeNetwork:
                     f"{address['local']}/{address['prefixlen']}"
                 ).network
                 used.append(subnet)
-                if link["ifname"] == self._bridge:
+                if link["ifname"] == self.bridge:
                     own = subnet
         used += [
             ipaddress.IPv4Network(route["dst"], strict=False)
@@ -155,7 +155,7 @@ class NodeNetwork:
             table ip {table} {{
                 chain postrouting {{
                     type nat hook postrouting priority srcnat;
-                    ip saddr {subnet} oifname != "{self._bridge}" masquerade
+                    ip saddr {subnet} oifname != "{self.bridge}" masquerade
                 }}
             }}
             """
@@ -163,7 +163,7 @@ class NodeNetwork:
 
     async def _remove_bridge(self) -> None:
         with suppress(RuntimeFailed):
-            await _ip([f"link del {self._bridge}"])
+            await _ip([f"link del {self.bridge}"])
         if self._nat and shutil.which("nft") is not None:
             with suppress(RuntimeFailed):
                 await _run("nft", "delete", "table", "ip", f"swarm_{self._mark}")

@@ -117,6 +117,9 @@ class OciRuntime:
         out, _ = await process.communicate()
         return out.decode(errors="replace").partition("\n")[0]
 
+    async def bridge(self) -> str:
+        return self._network.bridge
+
     async def prepare(self, run: TaskRun) -> None:
         task = self._tasks.task(run.task_id)
         async with self._preparing.setdefault(run.task_id, asyncio.Lock()):
