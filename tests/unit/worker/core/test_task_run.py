@@ -15,7 +15,7 @@ from swarm.api.v1.service_pb2 import (
     Ulimit,
 )
 from swarm.api.v1.task_pb2 import Task
-from swarm.api.v1.types_pb2 import PROTOCOL_UDP, PUBLISH_MODE_HOST, PortConfig
+from swarm.api.v1.types_pb2 import PROTOCOL_UDP, PUBLISH_MODE_HOST, GenericResource, PortConfig
 from swarm.worker.core.run import NodeFacts, published_ports, stop_grace_s, task_name, task_run
 from swarm.worker.runtime import port
 from swarm.worker.runtime.port import Port, RuntimeRefused
@@ -28,6 +28,17 @@ def a_task(**fields) -> Task:
         **{"id": "t1", "service_id": "s1", "service_name": "web", "slot": 2, "node_id": "node1"}
         | fields
     )
+
+
+def test_a_task_is_told_its_generic_resources():
+    task = a_task(
+        assigned_generic=[
+            GenericResource(kind="gpu", names=["x", "y"]),
+            GenericResource(kind="ssd", count=2),
+        ]
+    )
+    run = task_run(task, ServiceSpec(), NODE)
+    assert run.env == ("DOCKER_RESOURCE_GPU=x,y", "DOCKER_RESOURCE_SSD=2")
 
 
 def test_a_task_is_named_as_docker_names_it():
