@@ -162,7 +162,12 @@ write_files() {
     link "$venv/bin/swarmctl" /usr/local/bin/swarmctl
     sed "s|/opt/swarm/|$venv/|" "$here/systemd/swarmd.service" |
         put /usr/local/lib/systemd/system/swarmd.service 0644
+    completion bash | put /usr/local/share/bash-completion/completions/swarmctl 0644
+    completion zsh | put /usr/local/share/zsh/site-functions/_swarmctl 0644
+    completion fish | put /usr/local/share/fish/vendor_completions.d/swarmctl.fish 0644
 }
+
+completion() { "$([ -d "$root$venv" ] && printf %s "$root")$venv/bin/python" -P -m swarm.cli completion "$1"; }
 
 start_with_systemd() {
     if [ $changed = yes ]; then

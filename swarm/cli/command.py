@@ -72,6 +72,9 @@ class _DockerSyntax(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if ctx.resilient_parsing:
+            from swarm.cli.completion import offer_names
+
+            offer_names(self)
             return super().parse_args(ctx, args)
         options = {_key(p): p for p in self.get_params(ctx) if isinstance(p, click.Option)}
         try:
@@ -187,6 +190,8 @@ class DockerGroup(_DockerSyntax, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if ctx.resilient_parsing:  # Tab was pressed: no place for complaints
+            return args[0], self.get_command(ctx, args[0]), args[1:]
         if args[0] == "help" and ctx.parent is None:
             # cobra's: `docker help service create` is `docker service create --help`.
             args = [*args[1:], "--help"]

@@ -50,6 +50,12 @@ _LAZY = (
         LazyCommand(verb, f"swarm.cli.image:{command}", about, is_group=False)
         for verb, command, about in _IMAGE_VERBS
     ),
+    LazyCommand(
+        "completion",
+        "swarm.cli.completion:completion",
+        "Generate the autocompletion script for a shell",
+        is_group=False,
+    ),
     LazyCommand("info", "swarm.cli.system:info", "Display system-wide information", is_group=False),
     LazyCommand(
         "version", "swarm.cli.system:version", "Show the Swarm version information", is_group=False

@@ -61,6 +61,10 @@ def test_installed_into_a_scratch_root_verified_and_removed(tmp_path: Path) -> N
     assert f"ExecStart={VENV}/bin/swarmd --config /etc/swarm/swarmd.toml" in unit.read_text()
     assert run(needs("systemd-analyze"), "verify", unit) == ""
 
+    shells = ("bash-completion/completions/swarmctl", "zsh/site-functions/_swarmctl")
+    for script in (*shells, "fish/vendor_completions.d/swarmctl.fish"):
+        assert "_SWARMCTL_COMPLETE" in (root / "usr/local/share" / script).read_text()
+
     before = contents(root)
     assert run(*install) == "Nothing to change: this is what is installed\n"
     (root / "etc/swarm/swarmd.toml").write_text('hostname = "mine"\n')
