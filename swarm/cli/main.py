@@ -56,6 +56,12 @@ _LAZY = (
         "Generate the autocompletion script for a shell",
         is_group=False,
     ),
+    LazyCommand(
+        "diagnose",
+        "swarm.cli.diagnose:diagnose",
+        "Write what a bug report needs to a tar.gz, with no secret in it",
+        is_group=False,
+    ),
     LazyCommand("info", "swarm.cli.system:info", "Display system-wide information", is_group=False),
     LazyCommand(
         "version", "swarm.cli.system:version", "Show the Swarm version information", is_group=False
