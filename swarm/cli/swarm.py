@@ -30,8 +30,14 @@ _ATTEMPTS = 10
 
 _UNITS = "(ns|us|ms|s|m|h)"
 NODE_ADDRESS = Value("node-addr", str)
-_SETTINGS = ("cert_expiry", "dispatcher_heartbeat", "snapshot_interval", "task_history_limit")
-_UNSUPPORTED_SETTINGS = ("--autolock", "--external-ca=value", "--max-snapshots=value")
+_SETTINGS = (
+    "cert_expiry",
+    "dispatcher_heartbeat",
+    "max_snapshots",
+    "snapshot_interval",
+    "task_history_limit",
+)
+_UNSUPPORTED_SETTINGS = ("--autolock", "--external-ca=value")
 
 
 @click.group(
@@ -56,6 +62,11 @@ def _settings(command: Any) -> Any:
             "--dispatcher-heartbeat",
             type=DURATION,
             help=f"Dispatcher heartbeat period {_UNITS} (default 1s)",
+        ),
+        click.option(
+            "--max-snapshots",
+            type=UINT,
+            help="Number of additional snapshots to retain (default 0)",
         ),
         click.option(
             "--snapshot-interval",
@@ -115,6 +126,7 @@ def init(
     availability: str | None,
     cert_expiry: int | None,
     dispatcher_heartbeat: int | None,
+    max_snapshots: int | None,
     snapshot_interval: int | None,
     task_history_limit: int | None,
 ) -> None:
@@ -130,6 +142,7 @@ def init(
         heartbeat_period_ns=dispatcher_heartbeat or _HEARTBEAT_NS,
         task_history_limit=history,
         snapshot_interval=snapshot_interval or _SNAPSHOT_INTERVAL,
+        max_snapshots=max_snapshots or 0,
         force_new_cluster=force_new_cluster,
     )
     answer = session.client.ask_local(
@@ -260,6 +273,7 @@ def _update_cluster(client: Client, settings: dict[str, int | None]) -> None:
     fields = {
         "cert_expiry": "certificate_expiry_ns",
         "dispatcher_heartbeat": "heartbeat_period_ns",
+        "max_snapshots": "max_snapshots",
         "snapshot_interval": "snapshot_interval",
         "task_history_limit": "task_history_limit",
     }

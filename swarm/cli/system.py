@@ -128,6 +128,7 @@ def _swarm_lines(swarm: Json) -> list[str]:
             f"   Task History Retention Limit: {history}",
             "  Raft:",
             f"   Snapshot Interval: {spec['Raft']['SnapshotInterval']}",
+            f"   Number of Old Snapshots to Retain: {spec['Raft']['KeepOldSnapshots']}",
             "  Dispatcher:",
             f"   Heartbeat Period: {_period(spec['Dispatcher']['HeartbeatPeriod'])}",
             "  CA Configuration:",

@@ -37,7 +37,10 @@ def cluster_spec_to_json(spec: ClusterSpec) -> Json:
         "Name": spec.annotations.name,
         "Labels": dict(spec.annotations.labels),
         "Orchestration": {"TaskHistoryRetentionLimit": spec.task_history_limit},
-        "Raft": {"SnapshotInterval": spec.snapshot_interval, "KeepOldSnapshots": 0},
+        "Raft": {
+            "SnapshotInterval": spec.snapshot_interval,
+            "KeepOldSnapshots": spec.max_snapshots,
+        },
         "Dispatcher": {"HeartbeatPeriod": spec.heartbeat_period_ns},
         "CAConfig": {"NodeCertExpiry": spec.certificate_expiry_ns},
         "TaskDefaults": {},
@@ -62,6 +65,7 @@ def cluster_spec_from_json(source: Json) -> ClusterSpec:
         heartbeat_period_ns=get_int(dispatcher, "HeartbeatPeriod"),
         certificate_expiry_ns=get_int(ca, "NodeCertExpiry"),
         snapshot_interval=get_int(raft, "SnapshotInterval"),
+        max_snapshots=get_int(raft, "KeepOldSnapshots"),
     )
 
 

@@ -124,7 +124,12 @@ class RaftDisk:
                 time.sleep(_PAUSE_S)
 
         await self.on_snapshot_thread(
-            self._files.save_snapshot, effect.index, effect.term, effect.conf_state, unhurried()
+            self._files.save_snapshot,
+            effect.index,
+            effect.term,
+            effect.conf_state,
+            unhurried(),
+            effect.older,
         )
 
     def read_snapshot(self, index: int) -> Iterator[bytes]:

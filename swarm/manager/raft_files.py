@@ -114,14 +114,15 @@ class RaftFiles:
         _save(self.snapshots, beginning)
 
     def save_snapshot(
-        self, index: int, term: int, conf_state: ConfState, pieces: Iterable[bytes]
+        self, index: int, term: int, conf_state: ConfState, pieces: Iterable[bytes], older: int = 0
     ) -> None:
-        """`pieces`: of a `StoreImage.serialised`, each written as it comes."""
+        """`pieces`: of a `StoreImage.serialised`, each written as it comes. `older`: how many of
+        the earlier snapshots a user wants kept; one is in any case."""
         with self.snapshots.begin(index, term, conf_state) as writer:
             for piece in pieces:
                 writer.write(piece)
             writer.commit()
-        self.snapshots.prune()
+        self.snapshots.prune(1 + max(older, 1))
 
     def read_snapshot(self, index: int) -> Iterator[bytes]:
         with self.snapshots.open_reader(index) as reader:

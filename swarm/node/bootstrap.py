@@ -57,6 +57,7 @@ def create_cluster(
             heartbeat_period_ns=request.heartbeat_period_ns,
             certificate_expiry_ns=request.certificate_expiry_ns,
             snapshot_interval=request.snapshot_interval,
+            max_snapshots=request.max_snapshots,
         ),
         root_certificate_pem=root.certificate_pem,
         secrets=ClusterSecrets(

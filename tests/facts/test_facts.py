@@ -20,7 +20,12 @@ SHOWN: dict[str, tuple[str, ...]] = {
     # The cluster, managers, Raft
     "cluster: create": ("test_init", "test_a_cluster_begins_with_one_manager"),
     "cluster: addresses": ("test_init", "test_what_cannot_join_is_told_why"),
-    "cluster: live tuning": ("test_swarm_update", "test_settings_are_updated_and_the_rest_stays"),
+    "cluster: live tuning": (
+        "test_swarm_update",
+        "test_settings_are_updated_and_the_rest_stays",
+        "test_another_interval_holds_from_when_it_is_set",
+        "test_as_many_older_ones_are_kept_as_the_cluster_says",
+    ),
     "cluster: join": ("test_join", "test_a_node_joins_with_the_role_of_its_token_once"),
     "cluster: leave": ("test_leave", "test_a_manager_leaves_by_force_only"),
     "raft: check quorum": ("test_a_leader_without_answers_steps_down_and_another_wins",),

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from swarm.api.v1 import types_pb2 as swarm_dot_api_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aswarm/api/v1/cluster.proto\x12\x0cswarm.api.v1\x1a\x18swarm/api/v1/types.proto\"\xb0\x01\n\x0b\x43lusterSpec\x12.\n\x0b\x61nnotations\x18\x01 \x01(\x0b\x32\x19.swarm.api.v1.Annotations\x12\x1a\n\x12task_history_limit\x18\x02 \x01(\x03\x12\x1b\n\x13heartbeat_period_ns\x18\x03 \x01(\x03\x12\x1d\n\x15\x63\x65rtificate_expiry_ns\x18\x04 \x01(\x03\x12\x19\n\x11snapshot_interval\x18\x05 \x01(\x04\"S\n\x0e\x43lusterSecrets\x12\x14\n\x0croot_key_pem\x18\x01 \x01(\x0c\x12\x14\n\x0cworker_token\x18\x02 \x01(\t\x12\x15\n\rmanager_token\x18\x03 \x01(\t\"f\n\x10\x41\x64minCertificate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\x14\n\x0cissued_at_ns\x18\x04 \x01(\x03\x12\x15\n\rexpires_at_ns\x18\x05 \x01(\x03\"\x95\x02\n\x07\x43luster\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x04meta\x18\x02 \x01(\x0b\x32\x12.swarm.api.v1.Meta\x12\'\n\x04spec\x18\x03 \x01(\x0b\x32\x19.swarm.api.v1.ClusterSpec\x12\x1c\n\x14root_certificate_pem\x18\x04 \x01(\x0c\x12-\n\x07secrets\x18\x05 \x01(\x0b\x32\x1c.swarm.api.v1.ClusterSecrets\x12\x13\n\x0bincarnation\x18\x06 \x01(\x04\x12\x15\n\rfeature_level\x18\x07 \x01(\x04\x12:\n\x12\x61\x64min_certificates\x18\x08 \x03(\x0b\x32\x1e.swarm.api.v1.AdminCertificateb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aswarm/api/v1/cluster.proto\x12\x0cswarm.api.v1\x1a\x18swarm/api/v1/types.proto\"\xc7\x01\n\x0b\x43lusterSpec\x12.\n\x0b\x61nnotations\x18\x01 \x01(\x0b\x32\x19.swarm.api.v1.Annotations\x12\x1a\n\x12task_history_limit\x18\x02 \x01(\x03\x12\x1b\n\x13heartbeat_period_ns\x18\x03 \x01(\x03\x12\x1d\n\x15\x63\x65rtificate_expiry_ns\x18\x04 \x01(\x03\x12\x19\n\x11snapshot_interval\x18\x05 \x01(\x04\x12\x15\n\rmax_snapshots\x18\x06 \x01(\x04\"S\n\x0e\x43lusterSecrets\x12\x14\n\x0croot_key_pem\x18\x01 \x01(\x0c\x12\x14\n\x0cworker_token\x18\x02 \x01(\t\x12\x15\n\rmanager_token\x18\x03 \x01(\t\"f\n\x10\x41\x64minCertificate\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03who\x18\x03 \x01(\t\x12\x14\n\x0cissued_at_ns\x18\x04 \x01(\x03\x12\x15\n\rexpires_at_ns\x18\x05 \x01(\x03\"\x95\x02\n\x07\x43luster\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x04meta\x18\x02 \x01(\x0b\x32\x12.swarm.api.v1.Meta\x12\'\n\x04spec\x18\x03 \x01(\x0b\x32\x19.swarm.api.v1.ClusterSpec\x12\x1c\n\x14root_certificate_pem\x18\x04 \x01(\x0c\x12-\n\x07secrets\x18\x05 \x01(\x0b\x32\x1c.swarm.api.v1.ClusterSecrets\x12\x13\n\x0bincarnation\x18\x06 \x01(\x04\x12\x15\n\rfeature_level\x18\x07 \x01(\x04\x12:\n\x12\x61\x64min_certificates\x18\x08 \x03(\x0b\x32\x1e.swarm.api.v1.AdminCertificateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swarm.api.v1.cluster_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CLUSTERSPEC']._serialized_start=71
-  _globals['_CLUSTERSPEC']._serialized_end=247
-  _globals['_CLUSTERSECRETS']._serialized_start=249
-  _globals['_CLUSTERSECRETS']._serialized_end=332
-  _globals['_ADMINCERTIFICATE']._serialized_start=334
-  _globals['_ADMINCERTIFICATE']._serialized_end=436
-  _globals['_CLUSTER']._serialized_start=439
-  _globals['_CLUSTER']._serialized_end=716
+  _globals['_CLUSTERSPEC']._serialized_end=270
+  _globals['_CLUSTERSECRETS']._serialized_start=272
+  _globals['_CLUSTERSECRETS']._serialized_end=355
+  _globals['_ADMINCERTIFICATE']._serialized_start=357
+  _globals['_ADMINCERTIFICATE']._serialized_end=459
+  _globals['_CLUSTER']._serialized_start=462
+  _globals['_CLUSTER']._serialized_end=739
 # @@protoc_insertion_point(module_scope)

@@ -28,6 +28,7 @@ class ClusterSpec(_message.Message):
     HEARTBEAT_PERIOD_NS_FIELD_NUMBER: _builtins.int
     CERTIFICATE_EXPIRY_NS_FIELD_NUMBER: _builtins.int
     SNAPSHOT_INTERVAL_FIELD_NUMBER: _builtins.int
+    MAX_SNAPSHOTS_FIELD_NUMBER: _builtins.int
     task_history_limit: _builtins.int
     """Tasks kept per slot, the live one included. 5 in Docker; negative for all."""
     heartbeat_period_ns: _builtins.int
@@ -36,6 +37,8 @@ class ClusterSpec(_message.Message):
     """Lifetime of node certificates, 90 days unless set."""
     snapshot_interval: _builtins.int
     """Log entries between snapshots, 10,000 unless set."""
+    max_snapshots: _builtins.int
+    """Snapshots that a manager keeps beside the newest, however old."""
     @_builtins.property
     def annotations(self) -> _types_pb2.Annotations: ...
     def __init__(
@@ -46,10 +49,11 @@ class ClusterSpec(_message.Message):
         heartbeat_period_ns: _builtins.int = ...,
         certificate_expiry_ns: _builtins.int = ...,
         snapshot_interval: _builtins.int = ...,
+        max_snapshots: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "certificate_expiry_ns", b"certificate_expiry_ns", "heartbeat_period_ns", b"heartbeat_period_ns", "snapshot_interval", b"snapshot_interval", "task_history_limit", b"task_history_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "certificate_expiry_ns", b"certificate_expiry_ns", "heartbeat_period_ns", b"heartbeat_period_ns", "max_snapshots", b"max_snapshots", "snapshot_interval", b"snapshot_interval", "task_history_limit", b"task_history_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

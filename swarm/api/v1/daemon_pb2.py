@@ -25,37 +25,37 @@ _sym_db = _symbol_database.Default()
 from swarm.api.v1 import node_pb2 as swarm_dot_api_dot_v1_dot_node__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19swarm/api/v1/daemon.proto\x12\x0cswarm.api.v1\x1a\x17swarm/api/v1/node.proto\"\x84\x02\n\x0bInitRequest\x12\x19\n\x11\x61\x64vertise_address\x18\x01 \x01(\t\x12\x16\n\x0elisten_address\x18\x02 \x01(\t\x12\x34\n\x0c\x61vailability\x18\x03 \x01(\x0e\x32\x1e.swarm.api.v1.NodeAvailability\x12\x1d\n\x15\x63\x65rtificate_expiry_ns\x18\x04 \x01(\x03\x12\x1b\n\x13heartbeat_period_ns\x18\x05 \x01(\x03\x12\x1a\n\x12task_history_limit\x18\x06 \x01(\x03\x12\x19\n\x11snapshot_interval\x18\x07 \x01(\x04\x12\x19\n\x11\x66orce_new_cluster\x18\x08 \x01(\x08\"b\n\x0cInitResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x14\n\x0cworker_token\x18\x02 \x01(\t\x12\x15\n\rmanager_token\x18\x03 \x01(\t\x12\x14\n\x0cjoin_address\x18\x04 \x01(\t\"\x9f\x01\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x18\n\x10remote_addresses\x18\x02 \x03(\t\x12\x19\n\x11\x61\x64vertise_address\x18\x03 \x01(\t\x12\x16\n\x0elisten_address\x18\x04 \x01(\t\x12\x34\n\x0c\x61vailability\x18\x05 \x01(\x0e\x32\x1e.swarm.api.v1.NodeAvailability\"E\n\x0cJoinResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12$\n\x04role\x18\x02 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\"O\n\x0eRestoreRequest\x12/\n\x08settings\x18\x01 \x01(\x0b\x32\x1d.swarm.api.v1.RestoreSettings\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"X\n\x0fRestoreSettings\x12\x19\n\x11\x61\x64vertise_address\x18\x01 \x01(\t\x12\x16\n\x0elisten_address\x18\x02 \x01(\t\x12\x12\n\npassphrase\x18\x03 \x01(\t\"\x7f\n\x0fRestoreResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x14\n\x0cjoin_address\x18\x03 \x01(\t\x12\x10\n\x08services\x18\x04 \x01(\r\x12\r\n\x05nodes\x18\x05 \x01(\r\x12\x10\n\x08revision\x18\x06 \x01(\x04\"\x1d\n\x0cLeaveRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\"\x0f\n\rLeaveResponse\"\r\n\x0bInfoRequest\"\xdb\x02\n\x0cInfoResponse\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.swarm.api.v1.LocalNodeState\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\ncluster_id\x18\x03 \x01(\t\x12\x14\n\x0cnode_address\x18\x04 \x01(\t\x12$\n\x04role\x18\x05 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12\x19\n\x11manager_addresses\x18\x07 \x03(\t\x12\x10\n\x08hostname\x18\x08 \x01(\t\x12\x0f\n\x07runtime\x18\t \x01(\t\x12\x16\n\x0eruntime_reason\x18\n \x01(\t\x12\x11\n\tstate_dir\x18\x0b \x01(\t\x12\x0f\n\x07version\x18\x0c \x01(\t\x12\x16\n\x0eleader_raft_id\x18\r \x01(\x04\x12\x0f\n\x07raft_id\x18\x0e \x01(\x04\x12\x0b\n\x03pid\x18\x0f \x01(\x03*\x86\x01\n\x0eLocalNodeState\x12\x1d\n\x19LOCAL_NODE_STATE_INACTIVE\x10\x00\x12\x1c\n\x18LOCAL_NODE_STATE_PENDING\x10\x01\x12\x1b\n\x17LOCAL_NODE_STATE_ACTIVE\x10\x02\x12\x1a\n\x16LOCAL_NODE_STATE_ERROR\x10\x03\x32\xd1\x02\n\x06\x44\x61\x65mon\x12=\n\x04Init\x12\x19.swarm.api.v1.InitRequest\x1a\x1a.swarm.api.v1.InitResponse\x12=\n\x04Join\x12\x19.swarm.api.v1.JoinRequest\x1a\x1a.swarm.api.v1.JoinResponse\x12H\n\x07Restore\x12\x1c.swarm.api.v1.RestoreRequest\x1a\x1d.swarm.api.v1.RestoreResponse(\x01\x12@\n\x05Leave\x12\x1a.swarm.api.v1.LeaveRequest\x1a\x1b.swarm.api.v1.LeaveResponse\x12=\n\x04Info\x12\x19.swarm.api.v1.InfoRequest\x1a\x1a.swarm.api.v1.InfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19swarm/api/v1/daemon.proto\x12\x0cswarm.api.v1\x1a\x17swarm/api/v1/node.proto\"\x9b\x02\n\x0bInitRequest\x12\x19\n\x11\x61\x64vertise_address\x18\x01 \x01(\t\x12\x16\n\x0elisten_address\x18\x02 \x01(\t\x12\x34\n\x0c\x61vailability\x18\x03 \x01(\x0e\x32\x1e.swarm.api.v1.NodeAvailability\x12\x1d\n\x15\x63\x65rtificate_expiry_ns\x18\x04 \x01(\x03\x12\x1b\n\x13heartbeat_period_ns\x18\x05 \x01(\x03\x12\x1a\n\x12task_history_limit\x18\x06 \x01(\x03\x12\x19\n\x11snapshot_interval\x18\x07 \x01(\x04\x12\x19\n\x11\x66orce_new_cluster\x18\x08 \x01(\x08\x12\x15\n\rmax_snapshots\x18\t \x01(\x04\"b\n\x0cInitResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x14\n\x0cworker_token\x18\x02 \x01(\t\x12\x15\n\rmanager_token\x18\x03 \x01(\t\x12\x14\n\x0cjoin_address\x18\x04 \x01(\t\"\x9f\x01\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x18\n\x10remote_addresses\x18\x02 \x03(\t\x12\x19\n\x11\x61\x64vertise_address\x18\x03 \x01(\t\x12\x16\n\x0elisten_address\x18\x04 \x01(\t\x12\x34\n\x0c\x61vailability\x18\x05 \x01(\x0e\x32\x1e.swarm.api.v1.NodeAvailability\"E\n\x0cJoinResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12$\n\x04role\x18\x02 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\"O\n\x0eRestoreRequest\x12/\n\x08settings\x18\x01 \x01(\x0b\x32\x1d.swarm.api.v1.RestoreSettings\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"X\n\x0fRestoreSettings\x12\x19\n\x11\x61\x64vertise_address\x18\x01 \x01(\t\x12\x16\n\x0elisten_address\x18\x02 \x01(\t\x12\x12\n\npassphrase\x18\x03 \x01(\t\"\x7f\n\x0fRestoreResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x14\n\x0cjoin_address\x18\x03 \x01(\t\x12\x10\n\x08services\x18\x04 \x01(\r\x12\r\n\x05nodes\x18\x05 \x01(\r\x12\x10\n\x08revision\x18\x06 \x01(\x04\"\x1d\n\x0cLeaveRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\"\x0f\n\rLeaveResponse\"\r\n\x0bInfoRequest\"\xdb\x02\n\x0cInfoResponse\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.swarm.api.v1.LocalNodeState\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x12\n\ncluster_id\x18\x03 \x01(\t\x12\x14\n\x0cnode_address\x18\x04 \x01(\t\x12$\n\x04role\x18\x05 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12\x19\n\x11manager_addresses\x18\x07 \x03(\t\x12\x10\n\x08hostname\x18\x08 \x01(\t\x12\x0f\n\x07runtime\x18\t \x01(\t\x12\x16\n\x0eruntime_reason\x18\n \x01(\t\x12\x11\n\tstate_dir\x18\x0b \x01(\t\x12\x0f\n\x07version\x18\x0c \x01(\t\x12\x16\n\x0eleader_raft_id\x18\r \x01(\x04\x12\x0f\n\x07raft_id\x18\x0e \x01(\x04\x12\x0b\n\x03pid\x18\x0f \x01(\x03*\x86\x01\n\x0eLocalNodeState\x12\x1d\n\x19LOCAL_NODE_STATE_INACTIVE\x10\x00\x12\x1c\n\x18LOCAL_NODE_STATE_PENDING\x10\x01\x12\x1b\n\x17LOCAL_NODE_STATE_ACTIVE\x10\x02\x12\x1a\n\x16LOCAL_NODE_STATE_ERROR\x10\x03\x32\xd1\x02\n\x06\x44\x61\x65mon\x12=\n\x04Init\x12\x19.swarm.api.v1.InitRequest\x1a\x1a.swarm.api.v1.InitResponse\x12=\n\x04Join\x12\x19.swarm.api.v1.JoinRequest\x1a\x1a.swarm.api.v1.JoinResponse\x12H\n\x07Restore\x12\x1c.swarm.api.v1.RestoreRequest\x1a\x1d.swarm.api.v1.RestoreResponse(\x01\x12@\n\x05Leave\x12\x1a.swarm.api.v1.LeaveRequest\x1a\x1b.swarm.api.v1.LeaveResponse\x12=\n\x04Info\x12\x19.swarm.api.v1.InfoRequest\x1a\x1a.swarm.api.v1.InfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swarm.api.v1.daemon_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOCALNODESTATE']._serialized_start=1378
-  _globals['_LOCALNODESTATE']._serialized_end=1512
+  _globals['_LOCALNODESTATE']._serialized_start=1401
+  _globals['_LOCALNODESTATE']._serialized_end=1535
   _globals['_INITREQUEST']._serialized_start=69
-  _globals['_INITREQUEST']._serialized_end=329
-  _globals['_INITRESPONSE']._serialized_start=331
-  _globals['_INITRESPONSE']._serialized_end=429
-  _globals['_JOINREQUEST']._serialized_start=432
-  _globals['_JOINREQUEST']._serialized_end=591
-  _globals['_JOINRESPONSE']._serialized_start=593
-  _globals['_JOINRESPONSE']._serialized_end=662
-  _globals['_RESTOREREQUEST']._serialized_start=664
-  _globals['_RESTOREREQUEST']._serialized_end=743
-  _globals['_RESTORESETTINGS']._serialized_start=745
-  _globals['_RESTORESETTINGS']._serialized_end=833
-  _globals['_RESTORERESPONSE']._serialized_start=835
-  _globals['_RESTORERESPONSE']._serialized_end=962
-  _globals['_LEAVEREQUEST']._serialized_start=964
-  _globals['_LEAVEREQUEST']._serialized_end=993
-  _globals['_LEAVERESPONSE']._serialized_start=995
-  _globals['_LEAVERESPONSE']._serialized_end=1010
-  _globals['_INFOREQUEST']._serialized_start=1012
-  _globals['_INFOREQUEST']._serialized_end=1025
-  _globals['_INFORESPONSE']._serialized_start=1028
-  _globals['_INFORESPONSE']._serialized_end=1375
-  _globals['_DAEMON']._serialized_start=1515
-  _globals['_DAEMON']._serialized_end=1852
+  _globals['_INITREQUEST']._serialized_end=352
+  _globals['_INITRESPONSE']._serialized_start=354
+  _globals['_INITRESPONSE']._serialized_end=452
+  _globals['_JOINREQUEST']._serialized_start=455
+  _globals['_JOINREQUEST']._serialized_end=614
+  _globals['_JOINRESPONSE']._serialized_start=616
+  _globals['_JOINRESPONSE']._serialized_end=685
+  _globals['_RESTOREREQUEST']._serialized_start=687
+  _globals['_RESTOREREQUEST']._serialized_end=766
+  _globals['_RESTORESETTINGS']._serialized_start=768
+  _globals['_RESTORESETTINGS']._serialized_end=856
+  _globals['_RESTORERESPONSE']._serialized_start=858
+  _globals['_RESTORERESPONSE']._serialized_end=985
+  _globals['_LEAVEREQUEST']._serialized_start=987
+  _globals['_LEAVEREQUEST']._serialized_end=1016
+  _globals['_LEAVERESPONSE']._serialized_start=1018
+  _globals['_LEAVERESPONSE']._serialized_end=1033
+  _globals['_INFOREQUEST']._serialized_start=1035
+  _globals['_INFOREQUEST']._serialized_end=1048
+  _globals['_INFORESPONSE']._serialized_start=1051
+  _globals['_INFORESPONSE']._serialized_end=1398
+  _globals['_DAEMON']._serialized_start=1538
+  _globals['_DAEMON']._serialized_end=1875
 # @@protoc_insertion_point(module_scope)

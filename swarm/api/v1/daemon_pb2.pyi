@@ -54,6 +54,7 @@ class InitRequest(_message.Message):
     TASK_HISTORY_LIMIT_FIELD_NUMBER: _builtins.int
     SNAPSHOT_INTERVAL_FIELD_NUMBER: _builtins.int
     FORCE_NEW_CLUSTER_FIELD_NUMBER: _builtins.int
+    MAX_SNAPSHOTS_FIELD_NUMBER: _builtins.int
     advertise_address: _builtins.str
     """HOST[:PORT] or an interface's name. Empty: swarmd's own settings."""
     listen_address: _builtins.str
@@ -64,6 +65,7 @@ class InitRequest(_message.Message):
     snapshot_interval: _builtins.int
     force_new_cluster: _builtins.bool
     """Make a new cluster of what this manager, which lost its quorum, has in its log."""
+    max_snapshots: _builtins.int
     def __init__(
         self,
         *,
@@ -75,10 +77,11 @@ class InitRequest(_message.Message):
         task_history_limit: _builtins.int = ...,
         snapshot_interval: _builtins.int = ...,
         force_new_cluster: _builtins.bool = ...,
+        max_snapshots: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_address", b"advertise_address", "availability", b"availability", "certificate_expiry_ns", b"certificate_expiry_ns", "force_new_cluster", b"force_new_cluster", "heartbeat_period_ns", b"heartbeat_period_ns", "listen_address", b"listen_address", "snapshot_interval", b"snapshot_interval", "task_history_limit", b"task_history_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise_address", b"advertise_address", "availability", b"availability", "certificate_expiry_ns", b"certificate_expiry_ns", "force_new_cluster", b"force_new_cluster", "heartbeat_period_ns", b"heartbeat_period_ns", "listen_address", b"listen_address", "max_snapshots", b"max_snapshots", "snapshot_interval", b"snapshot_interval", "task_history_limit", b"task_history_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -362,9 +362,10 @@ class Consensus:
         self._saving_snapshot = True
         self._snapshot_index = self.applied_index
         self._saved_conf_state = self.conf_state
-        out.append(
-            SaveSnapshot(self.applied_index, self.applied_term, self.conf_state, self.image())
-        )
+        cluster = self.store.cluster()
+        older = cluster.spec.max_snapshots if cluster is not None else 0
+        index, term = self.applied_index, self.applied_term
+        out.append(SaveSnapshot(index, term, self.conf_state, self.image(), older))
 
     def image(self) -> StoreImage:
         """The store now, with its place in the log."""

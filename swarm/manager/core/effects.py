@@ -50,6 +50,8 @@ class SaveSnapshot:
     term: int
     conf_state: ConfState
     image: Any
+    # So many older ones are kept beside it.
+    older: int = 0
 
 
 @dataclass(frozen=True, slots=True)

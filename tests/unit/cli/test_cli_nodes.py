@@ -182,6 +182,9 @@ def test_leave(manager, swarmctl) -> None:
 def test_swarm_update(manager, cluster, swarmctl) -> None:
     assert swarmctl("swarm", "update", "--task-history-limit", "3").out == "Swarm updated.\n"
     assert cluster.cluster.spec.task_history_limit == 3
+    swarmctl("swarm", "update", "--max-snapshots", "2", "--snapshot-interval", "500")
+    assert cluster.cluster.spec.max_snapshots == 2
+    assert cluster.cluster.spec.snapshot_interval == 500
     nothing = swarmctl("swarm", "update")
     assert nothing.out.startswith("Usage:  swarmctl swarm update [OPTIONS]")
 

@@ -159,6 +159,7 @@ def cluster() -> cluster_pb2.Cluster:
             heartbeat_period_ns=1000000000,
             certificate_expiry_ns=7776000000000000,
             snapshot_interval=10000,
+            max_snapshots=3,
         ),
         secrets=cluster_pb2.ClusterSecrets(worker_token="SWMTKN-secret", root_key_pem=b"key"),
     )
@@ -169,6 +170,7 @@ def test_the_cluster_without_its_secrets() -> None:
     assert "secret" not in str(shown)
     assert shown["Spec"]["Dispatcher"] == {"HeartbeatPeriod": 1000000000}
     assert shown["Spec"]["CAConfig"] == {"NodeCertExpiry": 7776000000000000}
+    assert shown["Spec"]["Raft"] == {"SnapshotInterval": 10000, "KeepOldSnapshots": 3}
     assert cluster_spec_from_json(shown["Spec"]) == cluster().spec
 
 

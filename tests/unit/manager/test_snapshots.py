@@ -10,7 +10,9 @@ import pytest
 
 from swarm.api.v1.raft_pb2 import ConfState
 from swarm.disk import CorruptFileError, Disk, FatalDiskError, NoSpaceError
+from swarm.manager.raft_files import RaftFiles
 from swarm.manager.snapshots import ChecksumError, Snapshots
+from swarm.manager.wal import Wal
 from swarm.security.encryption import Encrypter, generate_key
 from swarm.security.errors import WrongKeyError
 
@@ -64,6 +66,17 @@ def test_the_newest_comes_first_and_old_ones_are_pruned(snapshots: Snapshots) ->
     assert snapshots.prune() == 1
     assert [info.index for info in snapshots.list()] == [1000, 300]
     assert snapshots.prune() == 0
+
+
+@pytest.mark.parametrize(("older", "kept"), [(0, [5, 4]), (1, [5, 4]), (3, [5, 4, 3, 2])])
+def test_one_older_is_kept_and_as_many_as_a_user_wants(tmp_path, encrypter, older, kept) -> None:
+    snapshots = Snapshots(tmp_path / "snapshots", encrypter)
+    log, _, _ = Wal.open(tmp_path / "wal", encrypter, snapshot_index=0, snapshot_term=0)
+    files = RaftFiles(log, snapshots)
+    for index in range(1, 6):
+        files.save_snapshot(index, 1, GROUP, CHUNKS, older)
+    log.close()
+    assert [info.index for info in snapshots.list()] == kept
 
 
 def test_a_reader_goes_on_while_its_snapshot_is_pruned(snapshots: Snapshots) -> None:

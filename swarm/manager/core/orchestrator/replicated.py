@@ -137,7 +137,9 @@ def _runs(work: Work, task: Task) -> bool:
 def _victims(standing: dict[int, _Standing], surplus: int) -> Sequence[int]:
     """Slots to remove: those without a node, then from the nodes with most copies, of these
     rather those that do not run (swarmkit: slotsByRunningState, slotsByIndex)."""
-    running_first = sorted(standing, key=lambda number: (not standing[number].runs, number))
+    numbers = sorted(standing)
+    running_first = [number for number in numbers if standing[number].runs]
+    running_first += [number for number in numbers if not standing[number].runs]
     copies: dict[str, int] = {}
     # The first slot of each node, the second of each, and so on; at last those without a node.
     layers: list[list[int]] = []

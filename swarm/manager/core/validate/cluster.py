@@ -32,6 +32,7 @@ def spec_with_defaults(
     heartbeat_period_ns: int = 0,
     certificate_expiry_ns: int = 0,
     snapshot_interval: int = 0,
+    max_snapshots: int = 0,
 ) -> ClusterSpec:
     """A new cluster's settings; what is 0 gets its default. Raises InvalidRequest."""
     spec = ClusterSpec(
@@ -39,6 +40,7 @@ def spec_with_defaults(
         heartbeat_period_ns=heartbeat_period_ns,
         certificate_expiry_ns=certificate_expiry_ns,
         snapshot_interval=snapshot_interval,
+        max_snapshots=max_snapshots,
     )
     spec.annotations.name = NAME
     _fill_in(spec)

@@ -40,6 +40,8 @@ class Lone:
         storage = storage_from(snapshot, HardState(term=1, commit=1), [])
         self.consensus = Consensus(_ME, storage, store, random.Random(1), b"nonce000")
         self.saved: list[int] = []
+        # How many older ones each was to leave.
+        self.older: list[int] = []
         while not self.consensus.leads_and_knows:
             self.consensus.tick(0.0, 0.1)
             self.settle()
@@ -54,6 +56,7 @@ class Lone:
                     self.consensus.persisted(effect.number, effects)
                 elif isinstance(effect, SaveSnapshot):
                     self.saved.append(effect.index)
+                    self.older.append(effect.older)
                     self.consensus.snapshot_saved(effect.index, effects)
 
     def write(self, transaction: Transaction | None = None) -> None:
@@ -61,13 +64,14 @@ class Lone:
         assert self.consensus.propose(payload.SerializeToString())
         self.settle()
 
-    def change_interval(self, interval: int) -> None:
+    def change_interval(self, interval: int, max_snapshots: int = 0) -> None:
         store = self.consensus.store
         row = store.cluster()
         assert row is not None
         spec = ClusterSpec()
         spec.CopyFrom(row.spec)
         spec.snapshot_interval = interval
+        spec.max_snapshots = max_snapshots
         self.write(cluster.update(store, row.meta.version, spec, 1, "who"))
 
 
@@ -76,6 +80,16 @@ def test_a_snapshot_is_saved_every_so_many_entries_as_the_cluster_says() -> None
     for _ in range(12):
         lone.write()
     assert lone.saved == [5, 9, 13]
+
+
+def test_as_many_older_ones_are_kept_as_the_cluster_says() -> None:
+    lone = Lone(snapshot_interval=4)
+    for _ in range(4):
+        lone.write()
+    lone.change_interval(4, max_snapshots=7)
+    for _ in range(4):
+        lone.write()
+    assert lone.older == [0, 7]
 
 
 def test_another_interval_holds_from_when_it_is_set() -> None:
