@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swarm.api.v1 import control_pb2 as pb
-from swarm.api.v1.service_pb2 import Service, ServiceSpec
+from swarm.api.v1.service_pb2 import DEPENDENCY_CONDITION_COMPLETED, Service, ServiceSpec
 from swarm.api.v1.store_pb2 import TABLE_CONFIG, TABLE_SECRET, TABLE_SERVICE
 from swarm.cli.client import Client, new_request_id
 from swarm.cli.errors import CliError
@@ -53,6 +53,13 @@ def deploy(client: Client, stack: Stack, *, prune: bool, quiet: bool = False) ->
     the order in which they depend on each other. Raises CliError.
     """
     build_images(stack.builds)
+    # Those are not waited for to run: who depends on them waits for them to be done.
+    completing = {
+        dependency.service_name
+        for spec in stack.services
+        for dependency in spec.depends_on
+        if dependency.condition == DEPENDENCY_CONDITION_COMPLETED
+    }
     request = request_of(stack, prune=prune)
     changes = client.ask(lambda stubs: stubs.control.DeployStack, request).changes
     for change in changes:
@@ -61,7 +68,9 @@ def deploy(client: Client, stack: Stack, *, prune: bool, quiet: bool = False) ->
     return [
         change.name
         for change in changes
-        if change.table == TABLE_SERVICE and change.action != pb.STACK_ACTION_REMOVED
+        if change.table == TABLE_SERVICE
+        and change.action != pb.STACK_ACTION_REMOVED
+        and change.name not in completing
     ]
 
 

@@ -45,9 +45,10 @@ _ENDPOINT_MODES = {"vip": ENDPOINT_MODE_VIP, "dnsrr": ENDPOINT_MODE_DNSRR}
 _MODES = {m: m for m in ("replicated", "global", "replicated-job", "global-job")}
 
 
-def apply_restart(task: TaskSpec, fields: Fields) -> None:
-    """`restart`, which deploy.restart_policy overrules. Raises ComposeError."""
-    written = fields.text("restart")
+def apply_restart(task: TaskSpec, fields: Fields, *, completes: bool) -> None:
+    """`restart`, which deploy.restart_policy overrules; without it, what `completes` is begun
+    anew after a failure alone. Raises ComposeError."""
+    written = fields.text("restart") or ("on-failure" if completes else "")
     if not written:
         return
     word, colon, count = written.partition(":")

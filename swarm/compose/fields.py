@@ -24,9 +24,10 @@ class Fields:
         self._inner: list[Fields] = []
 
     def take(self, key: str) -> Node | None:
-        """The value, or None where there is none or nothing is written."""
+        """The value, or None where there is none or nothing is written, as of a variable that is
+        not set."""
         node = self._left.pop(key, None)
-        return None if isinstance(node, Scalar) and node.value is None else node
+        return None if isinstance(node, Scalar) and node.value in (None, "") else node
 
     def text(self, key: str) -> str:
         """Empty where it is not set."""

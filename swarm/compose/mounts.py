@@ -24,7 +24,7 @@ def apply_mounts(
     for volume in fields.each("volumes"):
         container.mounts.append(_mount(volume, project, names, notes))
     for line in fields.texts("tmpfs"):
-        container.mounts.append(_tmpfs(line, fields))
+        container.mounts.append(_tmpfs(line, fields, notes))
 
 
 def _mount(volume: Fields, project: Project, names: Names, notes: list[Note]) -> Mount:
@@ -60,7 +60,7 @@ def _apply_volume(mount: Mount, project: Project, names: Names, notes: list[Note
     notes += [note for note in fields.unread({}) if note not in notes]
 
 
-def _tmpfs(line: str, fields: Fields) -> Mount:
+def _tmpfs(line: str, fields: Fields, notes: list[Note]) -> Mount:
     """TARGET[:OPTION,…]: size and mode are taken."""
     target, _, options = line.partition(":")
     mount = Mount(type=MOUNT_TYPE_TMPFS, target=target)
@@ -73,6 +73,8 @@ def _tmpfs(line: str, fields: Fields) -> Mount:
                 mount.tmpfs_mode = int(value, 8)
             elif key == "ro":
                 mount.read_only = True
+            elif key != "rw":
+                notes.append(fields.note("tmpfs", f"has the option {option}, which is not used"))
         except ValueError:
             raise fields.error("tmpfs", f"has {option}, which is no {key}") from None
     return mount

@@ -62,9 +62,10 @@ _CONDITIONS: dict[str, DependencyCondition.ValueType] = {
 
 
 def service_spec(
-    name: str, node: Mapping, project: Project, names: Names
+    name: str, node: Mapping, project: Project, names: Names, *, completes: bool = False
 ) -> tuple[ServiceSpec, list[Note]]:
-    """Raises ComposeError."""
+    """`completes`: others wait for it to have done its work, so that it is not to begin anew
+    unless the file says so. Raises ComposeError."""
     fields = Fields(node, f"services.{name}")
     notes: list[Note] = []
     fields.take("build")  # who deploys builds it first
@@ -75,7 +76,7 @@ def service_spec(
         task=task,
     )
     spec.annotations.labels[IMAGE_LABEL] = container.image
-    apply_restart(spec.task, fields)
+    apply_restart(spec.task, fields, completes=completes)
     apply_deploy(spec, fields)
     apply_ports(spec, fields, notes)
     apply_mounts(spec.task.container, fields, project, names, notes)
@@ -93,8 +94,9 @@ def image_of(name: str, node: Mapping, stack: str) -> str:
     Raises ComposeError.
     """
     image = node.get("image")
-    if image is not None:
-        return as_text(image, f"services.{name}.image")
+    written = as_text(image, f"services.{name}.image") if image is not None else ""
+    if written:
+        return written
     if node.get("build") is None:
         raise ComposeError(node.place, f"services.{name} has neither image nor build")
     return f"{stack}-{name}"

@@ -15,8 +15,9 @@ from swarm.compose.project import Note, Project
 from swarm.compose.references import dependencies
 from swarm.compose.service_spec import NO_ISOLATION, image_of, service_spec
 from swarm.compose.stack_files import config_specs, secret_specs
-from swarm.compose.tree import Mapping, Scalar
+from swarm.compose.tree import Mapping, Scalar, as_mapping
 
+_COMPLETED = "service_completed_successfully"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
@@ -60,11 +61,12 @@ def stack_of(project: Project, name: str) -> Stack:
     notes = list(project.notes)
     services: list[ServiceSpec] = []
     builds: list[Build] = []
+    completing = _completing(project.services)
     for key in _in_order(project.services):
         node = project.services[key]
         if (build := _build(key, node, project, name, notes)) is not None:
             builds.append(build)
-        spec, found = service_spec(key, node, project, names)
+        spec, found = service_spec(key, node, project, names, completes=key in completing)
         services.append(spec)
         notes += found
     secrets = secret_specs(project, names, notes)
@@ -86,6 +88,17 @@ def _in_order(services: dict[str, Mapping]) -> list[str]:
     for name in services:
         visit(name)
     return list(ordered)
+
+
+def _completing(services: dict[str, Mapping]) -> set[str]:
+    """Services that others wait for to complete."""
+    found: set[str] = set()
+    for service in services.values():
+        for name, how in as_mapping(service.get("depends_on"), "depends_on").entries.items():
+            condition = how.get("condition") if isinstance(how, Mapping) else None
+            if isinstance(condition, Scalar) and condition.text == _COMPLETED:
+                found.add(name)
+    return found
 
 
 def _build(
