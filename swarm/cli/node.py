@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
 from swarm.api.v1 import control_pb2 as pb
 from swarm.api.v1.node_pb2 import NODE_ROLE_MANAGER, NODE_ROLE_WORKER, NodeRole, NodeSpec
-from swarm.cli.client import Client, NotFoundError, OutdatedError, new_request_id
+from swarm.cli.client import Client, NotFoundError, new_request_id
 from swarm.cli.command import DockerGroup
 from swarm.cli.errors import CliError
 from swarm.cli.flags import (
-    LIST,
-    STRING,
     docker_bool_option,
     filter_option,
     format_option,
@@ -23,16 +21,13 @@ from swarm.cli.flags import (
     quiet_option,
 )
 from swarm.cli.names import has_label, natural
+from swarm.cli.node_update import change_node, get_node, update
 from swarm.cli.output import print_inspect
-from swarm.cli.plan import show_plan
-from swarm.cli.planflag import check_format, plan_flags
 from swarm.cli.pretty import node_text
 from swarm.cli.session import Session
-from swarm.cli.specvalues import to_map
 from swarm.cli.tables import Column, print_list
 from swarm.cli.tasklist import FILTERS as TASK_FILTERS
 from swarm.cli.tasklist import print_tasks
-from swarm.dockerapi.json_values import ApiError
 from swarm.dockerapi.node import node_to_json
 from swarm.dockerapi.tls import tls_info_to_json
 from swarm.dockerapi.words import AVAILABILITY, NODE_ROLE, NODE_STATE, REACHABILITY
@@ -60,6 +55,9 @@ def node() -> None:
     pass
 
 
+node.add_command(update)
+
+
 @node.command("ls", aliases=("list",), help="List nodes in the swarm")
 @filter_option()
 @format_option()
@@ -69,7 +67,7 @@ def ls(session: Session, filter: tuple[str, ...], format: str | None, quiet: boo
     filters = parse_filters(filter, _FILTERS)
     client = session.client
     nodes = client.ask(lambda stubs: stubs.control.ListNodes, pb.ListNodesRequest()).nodes
-    own_id = _get(client, "self").node.id
+    own_id = get_node(client, "self").node.id
     chosen = [view for view in nodes if _matches(view, filters)]
     chosen.sort(key=lambda view: (natural(view.node.description.hostname), view.node.id))
     rows = [_row(view, own_id) for view in chosen]
@@ -189,53 +187,6 @@ def ps(
         raise CliError("\n".join(errors))
 
 
-@node.command("update", usage="[OPTIONS] NODE", help="Update a node")
-@click.option(
-    "--availability", type=STRING, help='Availability of the node ("active", "pause", "drain")'
-)
-@click.option(
-    "--label-add", type=LIST, multiple=True, help='Add or update a node label ("key=value")'
-)
-@click.option("--label-rm", type=LIST, multiple=True, help="Remove a node label if exists")
-@click.option("--role", type=STRING, help='Role of the node ("worker", "manager")')
-@plan_flags
-@click.argument("node_reference", metavar="NODE")
-@click.pass_obj
-def update(
-    session: Session,
-    node_reference: str,
-    availability: str | None,
-    label_add: tuple[str, ...],
-    label_rm: tuple[str, ...],
-    role: str | None,
-    plan: bool,
-    check_index: int | None,
-    format: str | None,  # noqa: A002 - the flag's name
-) -> int | None:
-    check_format(plan, format)
-
-    def change(spec: NodeSpec) -> NodeSpec:
-        new = NodeSpec()
-        new.CopyFrom(spec)
-        if availability is not None:
-            new.availability = AVAILABILITY.member(availability)
-        if role is not None:
-            new.role = NODE_ROLE.member(role)
-        new.annotations.labels.update(to_map(label_add))
-        for key in label_rm:
-            if key not in new.annotations.labels:
-                raise CliError(f"key {key} doesn't exist in node's labels")
-            del new.annotations.labels[key]
-        return new
-
-    if plan:
-        request = _request(session.client, node_reference, change, check_index)
-        return show_plan(session.client, [pb.PlannedChange(update_node=request)], format)
-    _change(session.client, node_reference, change, check_index)
-    click.echo(node_reference)
-    return None
-
-
 @node.command("promote", help="Promote one or more nodes to manager in the swarm")
 @click.argument("nodes", metavar="NODE [NODE...]", nargs=-1, required=True)
 @click.pass_obj
@@ -268,10 +219,10 @@ def _set_roles(
     errors: list[str] = []
     for reference in references:
         try:
-            if _get(client, reference).node.spec.role == role:
+            if get_node(client, reference).node.spec.role == role:
                 click.echo(f"Node {reference} {already}.")
                 continue
-            _change(client, reference, change)
+            change_node(client, reference, change)
         except CliError as error:
             errors.append(error.message)
             continue
@@ -305,14 +256,9 @@ def rm(session: Session, nodes: tuple[str, ...], force: bool) -> None:
 
 def _remove(client: Client, reference: str, force: bool) -> None:
     if reference == "self":
-        reference = _get(client, reference).node.id
+        reference = get_node(client, reference).node.id
     request = pb.RemoveNodeRequest(request_id=new_request_id(), reference=reference, force=force)
     client.ask(lambda stubs: stubs.control.RemoveNode, request)
-
-
-def _get(client: Client, reference: str) -> pb.NodeView:
-    request = pb.GetNodeRequest(reference=reference)
-    return client.ask(lambda stubs: stubs.control.GetNode, request).node
 
 
 def _find(client: Client, references: Sequence[str]) -> tuple[list[pb.NodeView], list[str]]:
@@ -321,49 +267,9 @@ def _find(client: Client, references: Sequence[str]) -> tuple[list[pb.NodeView],
     errors: list[str] = []
     for reference in references:
         try:
-            view = _get(client, reference)
+            view = get_node(client, reference)
         except NotFoundError as error:
             errors.append(error.message)
             continue
         found.setdefault(view.node.id, view)
     return list(found.values()), errors
-
-
-def _change(
-    client: Client,
-    reference: str,
-    change: Callable[[NodeSpec], NodeSpec],
-    check_index: int | None = None,
-) -> None:
-    """Read, change, write; where somebody else came between, once more. Raises CliError."""
-    attempt = 0
-    while True:
-        request = _request(client, reference, change, check_index)
-        try:
-            client.ask(lambda stubs: stubs.control.UpdateNode, request)
-            return
-        except OutdatedError:
-            attempt += 1
-            if attempt >= _ATTEMPTS:
-                raise
-
-
-def _request(
-    client: Client,
-    reference: str,
-    change: Callable[[NodeSpec], NodeSpec],
-    check_index: int | None,
-) -> pb.UpdateNodeRequest:
-    """From the spec as it is now."""
-    found = _get(client, reference).node
-    try:
-        spec = change(found.spec)
-    except ApiError as error:
-        raise CliError(str(error)) from error
-    return pb.UpdateNodeRequest(
-        request_id=new_request_id(),
-        node_id=found.id,
-        version=found.meta.version,
-        spec=spec,
-        check_index=check_index,
-    )

@@ -32,12 +32,12 @@ from swarm.cli.service_flags import (
     common_flags,
     flag,
     list_flag,
+    seconds,
     waiting_flags,
 )
 from swarm.cli.servicespec import SpecError, create_spec
 from swarm.cli.session import Session
 from swarm.cli.specvalues import parse_env_file, resolve_env
-from swarm.units import NS_PER_SECOND
 
 
 def _create_flags(command: Command) -> Command:
@@ -128,10 +128,6 @@ def create(session: Session, image: str, command: tuple[str, ...], **flags: Any)
             timeout_s=seconds(flags["wait_timeout"]),
         )
     return None
-
-
-def seconds(duration_ns: int | None) -> float | None:
-    return None if duration_ns is None else duration_ns / NS_PER_SECOND
 
 
 def _environment(flags: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:

@@ -35,7 +35,7 @@ from swarm.cli.specvalues import (
     parse_ulimit,
 )
 from swarm.generic_resources import parse_reservation
-from swarm.units import parse_duration
+from swarm.units import NS_PER_SECOND, parse_duration
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -123,6 +123,11 @@ def wait_timeout_flag() -> Decorator:
         about="Give up waiting after this long, the service goes on (default 5m without a "
         "terminal, never with one)",
     )
+
+
+def seconds(duration_ns: int | None) -> float | None:
+    """What --wait-timeout says, for those who wait."""
+    return None if duration_ns is None else duration_ns / NS_PER_SECOND
 
 
 def apply_all(command: Command, *decorators: Decorator) -> Command:

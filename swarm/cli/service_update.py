@@ -15,7 +15,6 @@ from swarm.cli.errors import CliError
 from swarm.cli.flags import LIST, STRING, UINT, docker_bool_option
 from swarm.cli.plan import show_plan
 from swarm.cli.planflag import check_format, plan_flags
-from swarm.cli.service_create import seconds
 from swarm.cli.service_flags import (
     ADDRESS,
     COMMAND,
@@ -38,6 +37,7 @@ from swarm.cli.service_flags import (
     common_flags,
     flag,
     list_flag,
+    seconds,
     wait_timeout_flag,
     waiting_flags,
 )

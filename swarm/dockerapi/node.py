@@ -32,6 +32,9 @@ def node_to_json(view: NodeView, tls_info: Json | None = None) -> Json:
 
 def node_spec_to_json(spec: NodeSpec) -> Json:
     shown: Json = without_empty({"Name": spec.annotations.name})
+    if spec.HasField("drain"):
+        # Docker has none: its drains are not in turn.
+        shown["Drain"] = {"MaxUnavailable": spec.drain.max_unavailable}
     return shown | {
         "Labels": dict(spec.annotations.labels),
         "Role": NODE_ROLE.word(spec.role),

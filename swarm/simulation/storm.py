@@ -115,8 +115,9 @@ class Storm:
         machines = self._cluster.machines
         draws = self._cluster.streams.of("last wishes")
         drained = draws.choice(list(machines)) if len(machines) > 2 and draws.random() < 0.3 else ""
+        drain = draws.choice((_drain, _drain_in_turn))
         for name in list(machines):
-            change = _drain if name == drained else _activate
+            change = drain if name == drained else _activate
             while not isinstance((yield from self._operator.change_node(name, change)), api.Done):
                 yield 0.2
         yield from self._operator.make_it_fit()
@@ -399,8 +400,15 @@ class Storm:
 
 def _activate(spec: NodeSpec) -> None:
     spec.availability = NODE_AVAILABILITY_ACTIVE
+    spec.ClearField("drain")
     leave_zone(spec)
 
 
 def _drain(spec: NodeSpec) -> None:
     spec.availability = NODE_AVAILABILITY_DRAIN
+    spec.ClearField("drain")
+
+
+def _drain_in_turn(spec: NodeSpec) -> None:
+    _drain(spec)
+    spec.drain.max_unavailable = 1

@@ -191,9 +191,14 @@ class Client:
     def _change_availability(self) -> api.Steps:
         choice = (NODE_AVAILABILITY_ACTIVE, NODE_AVAILABILITY_PAUSE, NODE_AVAILABILITY_DRAIN)
         availability = self._rng.choice(choice)
+        # Without a draw of chance: two drains of three are in turn.
+        most = self._requests % 3
 
         def change(spec: NodeSpec) -> None:
             spec.availability = availability
+            spec.ClearField("drain")
+            if availability == NODE_AVAILABILITY_DRAIN and most:
+                spec.drain.max_unavailable = most
             if self._placement_rng.random() < 0.5:
                 draw_zone(self._placement_rng, spec)
 

@@ -50,6 +50,16 @@ SEARCHES = {
         20,
         ("a leader commits by entries of its own term", "core does not fail"),
     ),
+    "drain-one-more": Search(
+        ("leader_kill", "partition"),
+        25,
+        ("a drain in turn moves no more of a service at once than it says",),
+    ),
+    "drain-stops-first": Search(
+        ("leader_kill", "partition"),
+        5,
+        ("a drain in turn stops what runs once another runs",),
+    ),
     "quorum-off-by-one": Search(("partition",), 20, ("election safety", *LOST)),
     "commit-one-short": Search(("leader_kill", "partition"), 10, LOST),
     "stale-reads": Search(("partition", "leader_kill"), 10, ("operations are linearizable",)),

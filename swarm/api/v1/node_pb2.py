@@ -26,7 +26,7 @@ from swarm.api.v1 import image_pb2 as swarm_dot_api_dot_v1_dot_image__pb2
 from swarm.api.v1 import types_pb2 as swarm_dot_api_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17swarm/api/v1/node.proto\x12\x0cswarm.api.v1\x1a\x18swarm/api/v1/image.proto\x1a\x18swarm/api/v1/types.proto\"\x96\x01\n\x08NodeSpec\x12.\n\x0b\x61nnotations\x18\x01 \x01(\x0b\x32\x19.swarm.api.v1.Annotations\x12$\n\x04role\x18\x02 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\x12\x34\n\x0c\x61vailability\x18\x03 \x01(\x0e\x32\x1e.swarm.api.v1.NodeAvailability\"\xc0\x01\n\x11\x45ngineDescription\x12\x16\n\x0e\x65ngine_version\x18\x01 \x01(\t\x12;\n\x06labels\x18\x02 \x03(\x0b\x32+.swarm.api.v1.EngineDescription.LabelsEntry\x12\x0f\n\x07runtime\x18\x03 \x01(\t\x12\x16\n\x0eruntime_reason\x18\x04 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd4\x01\n\x0fNodeDescription\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12(\n\x08platform\x18\x02 \x01(\x0b\x32\x16.swarm.api.v1.Platform\x12*\n\tresources\x18\x03 \x01(\x0b\x32\x17.swarm.api.v1.Resources\x12/\n\x06\x65ngine\x18\x04 \x01(\x0b\x32\x1f.swarm.api.v1.EngineDescription\x12(\n\x06images\x18\x1e \x01(\x0b\x32\x18.swarm.api.v1.NodeImages\"m\n\nNodeStatus\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.swarm.api.v1.NodeState\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x15\n\rchanged_at_ns\x18\x04 \x01(\x03\"\xf7\x01\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x04meta\x18\x02 \x01(\x0b\x32\x12.swarm.api.v1.Meta\x12$\n\x04spec\x18\x03 \x01(\x0b\x32\x16.swarm.api.v1.NodeSpec\x12\x32\n\x0b\x64\x65scription\x18\x04 \x01(\x0b\x32\x1d.swarm.api.v1.NodeDescription\x12(\n\x06status\x18\x05 \x01(\x0b\x32\x18.swarm.api.v1.NodeStatus\x12$\n\x04role\x18\x06 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x07 \x01(\x0c\"\xa1\x01\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x04meta\x18\x02 \x01(\x0b\x32\x12.swarm.api.v1.Meta\x12\x0f\n\x07raft_id\x18\x03 \x01(\x04\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x14\n\x0cjoin_address\x18\x06 \x01(\t\x12\x0f\n\x07learner\x18\x07 \x01(\x08\x12\x0f\n\x07removed\x18\x08 \x01(\x08*7\n\x08NodeRole\x12\x14\n\x10NODE_ROLE_WORKER\x10\x00\x12\x15\n\x11NODE_ROLE_MANAGER\x10\x01*j\n\x10NodeAvailability\x12\x1c\n\x18NODE_AVAILABILITY_ACTIVE\x10\x00\x12\x1b\n\x17NODE_AVAILABILITY_PAUSE\x10\x01\x12\x1b\n\x17NODE_AVAILABILITY_DRAIN\x10\x02*k\n\tNodeState\x12\x16\n\x12NODE_STATE_UNKNOWN\x10\x00\x12\x13\n\x0fNODE_STATE_DOWN\x10\x01\x12\x14\n\x10NODE_STATE_READY\x10\x02\x12\x1b\n\x17NODE_STATE_DISCONNECTED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17swarm/api/v1/node.proto\x12\x0cswarm.api.v1\x1a\x18swarm/api/v1/image.proto\x1a\x18swarm/api/v1/types.proto\"&\n\x0b\x44rainInTurn\x12\x17\n\x0fmax_unavailable\x18\x01 \x01(\x04\"\xc0\x01\n\x08NodeSpec\x12.\n\x0b\x61nnotations\x18\x01 \x01(\x0b\x32\x19.swarm.api.v1.Annotations\x12$\n\x04role\x18\x02 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\x12\x34\n\x0c\x61vailability\x18\x03 \x01(\x0e\x32\x1e.swarm.api.v1.NodeAvailability\x12(\n\x05\x64rain\x18\x04 \x01(\x0b\x32\x19.swarm.api.v1.DrainInTurn\"\xc0\x01\n\x11\x45ngineDescription\x12\x16\n\x0e\x65ngine_version\x18\x01 \x01(\t\x12;\n\x06labels\x18\x02 \x03(\x0b\x32+.swarm.api.v1.EngineDescription.LabelsEntry\x12\x0f\n\x07runtime\x18\x03 \x01(\t\x12\x16\n\x0eruntime_reason\x18\x04 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd4\x01\n\x0fNodeDescription\x12\x10\n\x08hostname\x18\x01 \x01(\t\x12(\n\x08platform\x18\x02 \x01(\x0b\x32\x16.swarm.api.v1.Platform\x12*\n\tresources\x18\x03 \x01(\x0b\x32\x17.swarm.api.v1.Resources\x12/\n\x06\x65ngine\x18\x04 \x01(\x0b\x32\x1f.swarm.api.v1.EngineDescription\x12(\n\x06images\x18\x1e \x01(\x0b\x32\x18.swarm.api.v1.NodeImages\"m\n\nNodeStatus\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.swarm.api.v1.NodeState\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x15\n\rchanged_at_ns\x18\x04 \x01(\x03\"\xf7\x01\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x04meta\x18\x02 \x01(\x0b\x32\x12.swarm.api.v1.Meta\x12$\n\x04spec\x18\x03 \x01(\x0b\x32\x16.swarm.api.v1.NodeSpec\x12\x32\n\x0b\x64\x65scription\x18\x04 \x01(\x0b\x32\x1d.swarm.api.v1.NodeDescription\x12(\n\x06status\x18\x05 \x01(\x0b\x32\x18.swarm.api.v1.NodeStatus\x12$\n\x04role\x18\x06 \x01(\x0e\x32\x16.swarm.api.v1.NodeRole\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x07 \x01(\x0c\"\xa1\x01\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x04meta\x18\x02 \x01(\x0b\x32\x12.swarm.api.v1.Meta\x12\x0f\n\x07raft_id\x18\x03 \x01(\x04\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x14\n\x0cjoin_address\x18\x06 \x01(\t\x12\x0f\n\x07learner\x18\x07 \x01(\x08\x12\x0f\n\x07removed\x18\x08 \x01(\x08*7\n\x08NodeRole\x12\x14\n\x10NODE_ROLE_WORKER\x10\x00\x12\x15\n\x11NODE_ROLE_MANAGER\x10\x01*j\n\x10NodeAvailability\x12\x1c\n\x18NODE_AVAILABILITY_ACTIVE\x10\x00\x12\x1b\n\x17NODE_AVAILABILITY_PAUSE\x10\x01\x12\x1b\n\x17NODE_AVAILABILITY_DRAIN\x10\x02*k\n\tNodeState\x12\x16\n\x12NODE_STATE_UNKNOWN\x10\x00\x12\x13\n\x0fNODE_STATE_DOWN\x10\x01\x12\x14\n\x10NODE_STATE_READY\x10\x02\x12\x1b\n\x17NODE_STATE_DISCONNECTED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,24 +35,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENGINEDESCRIPTION_LABELSENTRY']._loaded_options = None
   _globals['_ENGINEDESCRIPTION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_NODEROLE']._serialized_start=1181
-  _globals['_NODEROLE']._serialized_end=1236
-  _globals['_NODEAVAILABILITY']._serialized_start=1238
-  _globals['_NODEAVAILABILITY']._serialized_end=1344
-  _globals['_NODESTATE']._serialized_start=1346
-  _globals['_NODESTATE']._serialized_end=1453
-  _globals['_NODESPEC']._serialized_start=94
-  _globals['_NODESPEC']._serialized_end=244
-  _globals['_ENGINEDESCRIPTION']._serialized_start=247
-  _globals['_ENGINEDESCRIPTION']._serialized_end=439
-  _globals['_ENGINEDESCRIPTION_LABELSENTRY']._serialized_start=394
-  _globals['_ENGINEDESCRIPTION_LABELSENTRY']._serialized_end=439
-  _globals['_NODEDESCRIPTION']._serialized_start=442
-  _globals['_NODEDESCRIPTION']._serialized_end=654
-  _globals['_NODESTATUS']._serialized_start=656
-  _globals['_NODESTATUS']._serialized_end=765
-  _globals['_NODE']._serialized_start=768
-  _globals['_NODE']._serialized_end=1015
-  _globals['_MEMBER']._serialized_start=1018
-  _globals['_MEMBER']._serialized_end=1179
+  _globals['_NODEROLE']._serialized_start=1263
+  _globals['_NODEROLE']._serialized_end=1318
+  _globals['_NODEAVAILABILITY']._serialized_start=1320
+  _globals['_NODEAVAILABILITY']._serialized_end=1426
+  _globals['_NODESTATE']._serialized_start=1428
+  _globals['_NODESTATE']._serialized_end=1535
+  _globals['_DRAININTURN']._serialized_start=93
+  _globals['_DRAININTURN']._serialized_end=131
+  _globals['_NODESPEC']._serialized_start=134
+  _globals['_NODESPEC']._serialized_end=326
+  _globals['_ENGINEDESCRIPTION']._serialized_start=329
+  _globals['_ENGINEDESCRIPTION']._serialized_end=521
+  _globals['_ENGINEDESCRIPTION_LABELSENTRY']._serialized_start=476
+  _globals['_ENGINEDESCRIPTION_LABELSENTRY']._serialized_end=521
+  _globals['_NODEDESCRIPTION']._serialized_start=524
+  _globals['_NODEDESCRIPTION']._serialized_end=736
+  _globals['_NODESTATUS']._serialized_start=738
+  _globals['_NODESTATUS']._serialized_end=847
+  _globals['_NODE']._serialized_start=850
+  _globals['_NODE']._serialized_end=1097
+  _globals['_MEMBER']._serialized_start=1100
+  _globals['_MEMBER']._serialized_end=1261
 # @@protoc_insertion_point(module_scope)

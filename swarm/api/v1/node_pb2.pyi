@@ -81,6 +81,28 @@ NODE_STATE_DISCONNECTED: NodeState.ValueType  # 3
 Global___NodeState: _TypeAlias = NodeState  # noqa: Y015
 
 @_typing.final
+class DrainInTurn(_message.Message):
+    """A drain in turn: a task's replacement runs, and is healthy, before it is stopped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    max_unavailable: _builtins.int
+    """Tasks of one replicated service that are on their way at once; at least 1."""
+    def __init__(
+        self,
+        *,
+        max_unavailable: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_unavailable", b"max_unavailable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainInTurn: _TypeAlias = DrainInTurn  # noqa: Y015
+
+@_typing.final
 class NodeSpec(_message.Message):
     """What a user may set."""
 
@@ -89,6 +111,7 @@ class NodeSpec(_message.Message):
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     AVAILABILITY_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
     role: Global___NodeRole.ValueType
     """Wanted. Node.role is what its certificate says."""
     availability: Global___NodeAvailability.ValueType
@@ -96,16 +119,21 @@ class NodeSpec(_message.Message):
     def annotations(self) -> _types_pb2.Annotations:
         """name is unused by Docker's clients; labels are node.labels.*."""
 
+    @_builtins.property
+    def drain(self) -> Global___DrainInTurn:
+        """With DRAIN alone. Absent: all tasks are stopped at once, and replaced then."""
+
     def __init__(
         self,
         *,
         annotations: _types_pb2.Annotations | None = ...,
         role: Global___NodeRole.ValueType = ...,
         availability: Global___NodeAvailability.ValueType = ...,
+        drain: Global___DrainInTurn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "drain", b"drain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "availability", b"availability", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotations", b"annotations", "availability", b"availability", "drain", b"drain", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -184,6 +184,7 @@ class Task(_message.Message):
     BY_UPDATE_FIELD_NUMBER: _builtins.int
     RUNNING_AT_NS_FIELD_NUMBER: _builtins.int
     ASSIGNED_GENERIC_FIELD_NUMBER: _builtins.int
+    REPLACES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     service_id: _builtins.str
     service_name: _builtins.str
@@ -204,6 +205,8 @@ class Task(_message.Message):
     """
     running_at_ns: _builtins.int
     """By the leader's clock: when the entry that says RUNNING was proposed. 0 until then."""
+    replaces: _builtins.str
+    """The slot's task that runs on until this one does: its node is drained in turn."""
     @_builtins.property
     def meta(self) -> _types_pb2.Meta: ...
     @_builtins.property
@@ -237,10 +240,11 @@ class Task(_message.Message):
         by_update: _builtins.bool = ...,
         running_at_ns: _builtins.int = ...,
         assigned_generic: _abc.Iterable[_types_pb2.GenericResource] | None = ...,
+        replaces: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned_generic", b"assigned_generic", "by_update", b"by_update", "desired_state", b"desired_state", "id", b"id", "meta", b"meta", "node_id", b"node_id", "restarts_at_ns", b"restarts_at_ns", "revision", b"revision", "running_at_ns", b"running_at_ns", "service_id", b"service_id", "service_name", b"service_name", "slot", b"slot", "start_after_ns", b"start_after_ns", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned_generic", b"assigned_generic", "by_update", b"by_update", "desired_state", b"desired_state", "id", b"id", "meta", b"meta", "node_id", b"node_id", "replaces", b"replaces", "restarts_at_ns", b"restarts_at_ns", "revision", b"revision", "running_at_ns", b"running_at_ns", "service_id", b"service_id", "service_name", b"service_name", "slot", b"slot", "start_after_ns", b"start_after_ns", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,6 +32,7 @@ from swarm.manager.core.orchestrator.agenda import Agenda, Intent
 from swarm.manager.core.orchestrator.dependencies import Dependents
 from swarm.manager.core.orchestrator.global_ import slot_on
 from swarm.manager.core.orchestrator.keepers import Keepers
+from swarm.manager.core.orchestrator.move import Moves
 from swarm.manager.core.orchestrator.reaper import prune_revisions
 from swarm.manager.core.orchestrator.services import plan_service, settle_slot
 from swarm.manager.core.orchestrator.update import Rollouts
@@ -93,6 +94,7 @@ class Brain:
         self._scheduler = Scheduler()
         self._agenda = Agenda()
         self._rollouts = Rollouts()
+        self._moves = Moves()
         self._keepers = Keepers()
         self._membership = Membership()
         self._node_rows = NodeRows()
@@ -417,7 +419,7 @@ class Brain:
         while work.changes < self._pass_changes and looked_at < self._pass_slots:
             service_id = self._agenda.take_service()
             if service_id is not None:
-                plan_service(work, self._rollouts, service_id)
+                plan_service(work, self._rollouts, self._moves, service_id)
                 continue
             planned = self._agenda.go_on(work)
             if planned is not None:
@@ -429,10 +431,11 @@ class Brain:
                 if intent is not Intent.CHECK:
                     # A mere check of the slot later in the pass says nothing against it.
                     self._tried[key] = intent
-                settle_slot(work, self._rollouts, *slot)
+                settle_slot(work, self._rollouts, self._moves, *slot)
                 looked_at += 1
                 continue
             self._rollouts.advance(work)
+            self._moves.advance(work)
             if not self._agenda.has_work:
                 return
 
@@ -441,7 +444,7 @@ class Brain:
         if self._in_flight:
             return None
         news = self.liveness.has_news or self._node_rows.has_news or self._rollouts.has_news
-        news = news or self._keepers.has_work
+        news = news or self._keepers.has_work or self._moves.has_news
         if news or self._agenda.has_work or self._scheduler.has_work:
             return now
         timers = (self._agenda.next_timer_ns(), self._rollouts.next_timer_ns())

@@ -10,6 +10,7 @@ from swarm.manager.core import effects as fx
 from swarm.manager.core.consensus import AppliedEntry
 from swarm.manager.core.recovery import NewCluster
 from swarm.manager.core.store import Store
+from swarm.simulation.invariants.drains import DrainInvariants
 from swarm.simulation.invariants.files import FileInvariants
 from swarm.simulation.invariants.history import History
 from swarm.simulation.invariants.jobs import JobInvariants
@@ -36,6 +37,7 @@ class Invariants:
         self.files = FileInvariants()
         self.updates = UpdateInvariants()
         self.jobs = JobInvariants()
+        self.drains = DrainInvariants()
         self.history = History(cluster.loop)
         self.states = States()
         self.checked = 0
@@ -78,6 +80,7 @@ class Invariants:
             self.files.applied(entry.changes)
             self.updates.applied(entry.changes)
             self.jobs.applied(entry.changes)
+            self.drains.applied(entry.changes)
             self.history.applied(entry.changes)
 
     def handled(self, host: ManagerHost, events: int, effects: Sequence[fx.Effect]) -> None:

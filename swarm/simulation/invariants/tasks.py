@@ -15,8 +15,9 @@ class TaskInvariants:
     """Follows the log's changes once, whoever applies them first."""
 
     def __init__(self) -> None:
-        # Ids of tasks wanted running, per slot and revision.
-        self._wanted: dict[tuple[SlotKey, int], dict[str, None]] = {}
+        # Ids of tasks wanted running, per slot and revision, each with that of the task that it
+        # takes over from.
+        self._wanted: dict[tuple[SlotKey, int], dict[str, str]] = {}
 
     def applied(self, changes: Sequence[StoreChange]) -> None:
         for _, transaction in groupby(changes, lambda change: change.revision):
@@ -45,11 +46,12 @@ class TaskInvariants:
             self._wanted[slot_key(old), old.revision].pop(old.id, None)
         if new is not None and _runs(new):
             key = (slot_key(new), new.revision)
-            self._wanted.setdefault(key, {})[new.id] = None
+            self._wanted.setdefault(key, {})[new.id] = new.replaces
             touched[key] = None
 
     def _check_slot(self, slot: SlotKey, revision: int) -> None:
-        ids = self._wanted[slot, revision]
+        tasks = self._wanted[slot, revision]
+        ids = [task_id for task_id in tasks if task_id not in tasks.values()]
         if len(ids) > 1:
             raise Violation(
                 "one task per slot and revision is wanted running",

@@ -1,11 +1,11 @@
-"""Deliberate bugs of updates and jobs."""
+"""Deliberate bugs of updates, jobs and drains."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from swarm.api.v1.service_pb2 import UPDATE_STATE_ROLLBACK_STARTED
-from swarm.manager.core.orchestrator import jobs, restart, slot, update_status
+from swarm.manager.core.orchestrator import jobs, move, restart, slot, update_status
 from swarm.manager.core.orchestrator.update import Rollout
 from swarm.manager.core.store import SlotKey
 from swarm.simulation.mutants.patches import Maker, Patch
@@ -57,8 +57,29 @@ def completion_counted_twice() -> list[Patch]:
     return [(jobs, "is_complete", not_always), (restart, "gave_up", never)]
 
 
+def drain_stops_first() -> list[Patch]:
+    """A drain in turn stops a task as soon as its replacement is made."""
+
+    def never(*_: Any) -> bool:
+        return False
+
+    return [(slot, "is_moving", never)]
+
+
+def drain_one_more() -> list[Patch]:
+    """One slot more than may be is on its way from a node."""
+    most = move._most  # noqa: SLF001  # pyright: ignore
+
+    def one_more(work: Any, key: SlotKey) -> int:
+        return most(work, key) + 1
+
+    return [(move, "_most", one_more)]
+
+
 MAKERS: dict[str, Maker] = {
     "completion-counted-twice": completion_counted_twice,
+    "drain-one-more": drain_one_more,
+    "drain-stops-first": drain_stops_first,
     "monitor-ignored": monitor_ignored,
     "parallelism-off-by-one": parallelism_off_by_one,
     "rollback-of-a-rollback": rollback_of_a_rollback,

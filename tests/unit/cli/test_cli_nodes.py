@@ -8,6 +8,10 @@ from swarm.api.v1 import daemon_pb2, node_pb2
 from swarm.api.v1.service_pb2 import ServiceSpec
 from swarm.api.v1.types_pb2 import Annotations
 
+_ZERO = (
+    'invalid argument "0" for "--max-unavailable" flag: at least one task must be allowed to move\n'
+)
+
 
 def test_node_ls(manager, cluster, swarmctl) -> None:
     cluster.add_node("m10", "alpha10", leader=False)
@@ -216,3 +220,43 @@ def test_version_without_a_daemon(sockets, swarmctl) -> None:
     assert result.code == 1
     assert result.out.startswith("Client:\n")
     assert result.err.startswith(f"Cannot connect to swarmd at unix://{sockets}/none. ")
+
+
+def test_a_drain_in_turn_waits_until_the_node_is_empty(manager, cluster, swarmctl) -> None:
+    spec = ServiceSpec(annotations=Annotations(name="web"))
+    spec.replicated.replicas = 2
+    cluster.create(spec)
+    words = ("node", "update", "--availability", "drain", "--max-unavailable", "2")
+    waited = swarmctl(*words, "--wait-timeout", "1s", "alpha")
+    assert (waited.code, waited.out) == (1, "alpha\n2 tasks left: web.1, web.2\n")
+    assert waited.err == (
+        "node alpha is not empty after 1s: 2 tasks left: web.1, web.2. The drain goes on: see "
+        "`swarmctl node ps alpha`, or end it with `swarmctl node update --availability active "
+        "alpha`\n"
+    )
+    assert cluster.nodes["m1"].node.spec.drain.max_unavailable == 2
+    for task in cluster.tasks.values():
+        task.node_id = "w1"
+    assert swarmctl(*words, "alpha").out == "alpha\nverify: Node alpha is empty\n"
+    assert swarmctl(*words, "-d", "beta").out == "beta\n"
+    assert swarmctl("node", "update", "--label-add", "a=b", "beta").code == 0
+    assert cluster.nodes["w1"].node.spec.drain.max_unavailable == 2
+    # Docker's drain, at once.
+    assert swarmctl("node", "update", "--availability", "drain", "beta").out == "beta\n"
+    assert not cluster.nodes["w1"].node.spec.HasField("drain")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--max-unavailable", "1"), "--max-unavailable goes with --availability drain\n"),
+        (
+            ("--availability", "drain", "--max-unavailable", "0"),
+            _ZERO,
+        ),
+    ],
+)
+def test_what_max_unavailable_goes_with(manager, cluster, swarmctl, words, error) -> None:
+    refused = swarmctl("node", "update", *words, "beta")
+    assert (refused.code, refused.err) == (125, error)
+    assert not manager.calls

@@ -25,6 +25,8 @@ class Intent(Enum):
     REMOVE = "remove"
     # Give it a task of the newest revision.
     UPDATE = "update"
+    # Give it a task on another node, beside the one that it has.
+    MOVE = "move"
 
 
 Intents = dict[SlotKey, Intent]

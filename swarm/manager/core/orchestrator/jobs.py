@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from swarm.api.v1.service_pb2 import Service, ServiceSpec
 from swarm.api.v1.task_pb2 import TASK_STATE_COMPLETE, Task
 from swarm.manager.core.modes import is_per_node
-from swarm.manager.core.orchestrator import global_, replicated
+from swarm.manager.core.orchestrator import global_, move, replicated
 from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator import slot as slots
 from swarm.manager.core.orchestrator.agenda import BEGUN, Intent, Plan, Slice
@@ -88,7 +88,7 @@ def _settle_on_node(work: Work, service: Service, key: SlotKey, standing: Task |
     """Nodes that come later get their task too; on one that is down it is waited for."""
     node = work.draft.node(key.node_id)
     if not nodes.keeps_tasks(node, work.demand(service.id, service.task_revision)):
-        if standing is not None and wanted(standing):
+        if standing is not None and wanted(standing) and not move.may_wait(work, standing):
             slots.stop(work, standing)
         return
     assert node is not None, "only a node that is there keeps tasks"

@@ -37,6 +37,21 @@ def takes_tasks(node: Node) -> bool:
     )
 
 
+def drains_in_turn(node: Node | None) -> bool:
+    """Do its tasks run on until their replacements do?"""
+    return (
+        node is not None
+        and node.spec.availability == NODE_AVAILABILITY_DRAIN
+        and node.spec.HasField("drain")
+    )
+
+
+def drains_at_once(node: Node | None) -> bool:
+    """Are its tasks to stop whether others run in their stead or not?"""
+    drains = node is not None and node.spec.availability == NODE_AVAILABILITY_DRAIN
+    return drains and not drains_in_turn(node)
+
+
 def keeps_tasks(node: Node | None, demand: Demand) -> bool:
     """May a task stay there? Pause keeps, drain evicts, and so does a constraint that fails.
 

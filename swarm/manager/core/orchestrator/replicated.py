@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from swarm.api.v1.service_pb2 import UPDATE_ORDER_START_FIRST, Service, ServiceSpec
 from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
+from swarm.manager.core.orchestrator import move
 from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator import slot as slots
 from swarm.manager.core.orchestrator.agenda import BEGUN, Intent, Intents, Plan, Slice
@@ -92,6 +93,8 @@ def settle(
     elif intent is Intent.UPDATE and standing.revision != service.task_revision:
         start_first = config.order == UPDATE_ORDER_START_FIRST and _runs(work, standing)
         slots.update(work, service, config, key, standing, start_first=start_first)
+    elif intent is Intent.MOVE and current is not None and move.is_due(work, service, spec, tasks):
+        move.begin(work, service, key, current)
     elif current is not None:
         settle_current(work, service, key, current)
 
@@ -127,7 +130,9 @@ def settle_current(work: Work, service: Service, key: SlotKey, current: Task) ->
 def _may_stay(work: Work, task: Task) -> bool:
     node = work.node_of(task)
     demand = work.demand(task.service_id, task.revision)
-    return not nodes.is_down(node) and nodes.keeps_tasks(node, demand)
+    return not nodes.is_down(node) and (
+        nodes.keeps_tasks(node, demand) or move.may_wait(work, task)
+    )
 
 
 def _runs(work: Work, task: Task) -> bool:

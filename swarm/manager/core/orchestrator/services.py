@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from swarm.api.v1.service_pb2 import Service, ServiceSpec
 from swarm.manager.core.modes import is_job
-from swarm.manager.core.orchestrator import dependencies, global_, jobs, replicated, update_status
+from swarm.manager.core.orchestrator import (
+    dependencies,
+    global_,
+    jobs,
+    move,
+    replicated,
+    update_status,
+)
 from swarm.manager.core.orchestrator import slot as slots
 from swarm.manager.core.orchestrator.agenda import BEGUN, Intent, Plan, Slice
+from swarm.manager.core.orchestrator.move import Moves
 from swarm.manager.core.orchestrator.reaper import reap_slot
 from swarm.manager.core.orchestrator.update import Progress, Rollouts, progress_of
 from swarm.manager.core.orchestrator.work import Work, slices
 from swarm.manager.core.store import SlotKey, ended, guard, slot_key
 
 
-def plan_service(work: Work, rollouts: Rollouts, service_id: str) -> None:
+def plan_service(work: Work, rollouts: Rollouts, moves: Moves, service_id: str) -> None:
     """Begin to put those slots of a new, changed or removed service on the agenda that need it."""
     rollouts.forget(service_id)
     service = work.draft.service(service_id)
     if service is None:
+        moves.forget(service_id)
         plan = _remove_all(service_id)
     elif service.held:
         plan = None
@@ -32,7 +41,7 @@ def plan_service(work: Work, rollouts: Rollouts, service_id: str) -> None:
         work.agenda.plan_anew(service_id, plan)
 
 
-def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) -> None:
+def settle_slot(work: Work, rollouts: Rollouts, moves: Moves, key: SlotKey, intent: Intent) -> None:
     """Make a slot's tasks what they should be; all changes to it are one transaction.
 
     The transaction holds only while the service is what it was (the guard), so that an
@@ -67,6 +76,7 @@ def settle_slot(work: Work, rollouts: Rollouts, key: SlotKey, intent: Intent) ->
         # What says that a job's slot is complete is no history, however many came after it.
         history = [t for t in tasks if not (is_job(spec) and jobs.is_complete(service, [t]))]
         reap_slot(work, history, spec.task.restart.max_attempts)
+    moves.note(key, move.progress_of(work, service, spec, key, tasks))
     now = work.draft.service(service.id)
     if now is not None and now.revision != service.revision:
         rollouts.hold(service.id)

@@ -100,7 +100,9 @@ def settle_older(
     covering = [
         task
         for task in older
-        if _covers(work, config, task, current) or _is_gone_back_to(work, service, task, current)
+        if _covers(work, config, task, current)
+        or _is_gone_back_to(work, service, task, current)
+        or is_moving(work, task, current)
     ]
     running = [task for task in covering if task.status.state == TASK_STATE_RUNNING]
     kept = (running or covering)[-1:]
@@ -136,7 +138,8 @@ def replace(
             stop(work, old)
     ready = start_first or may_start(work, tasks_of(work, key))
     state = TASK_STATE_RUNNING if ready else TASK_STATE_READY
-    work.create(service, key, state, 0, carried, by_update)
+    replaces = old.replaces if old is not None else ""
+    work.create(service, key, state, 0, carried, by_update, replaces)
 
 
 def update(
@@ -186,10 +189,10 @@ def follow_ended(work: Work, service: Service, key: SlotKey, old: Task) -> None:
     delay = restart.delay_ns(policy)
     if delay or not may_start(work, tasks_of(work, key)):
         at_ns = work.now_ns + delay
-        work.create(service, key, TASK_STATE_READY, at_ns, restarts)
+        work.create(service, key, TASK_STATE_READY, at_ns, restarts, replaces=old.replaces)
         work.agenda.wake_at(key, at_ns)
     else:
-        work.create(service, key, TASK_STATE_RUNNING, 0, restarts)
+        work.create(service, key, TASK_STATE_RUNNING, 0, restarts, replaces=old.replaces)
 
 
 def promote(work: Work, key: SlotKey, current: Task) -> None:
@@ -233,6 +236,19 @@ def _covers(work: Work, config: UpdateConfig, old: Task, current: Task) -> bool:
         and not never_ran(old)
         and not current.running_at_ns
         and not nodes.is_down(work.node_of(old))
+    )
+
+
+def is_moving(work: Work, old: Task, current: Task) -> bool:
+    """Is `current` to take the place of `old` on a node that is drained in turn, and not there
+    yet? A start-first update's task takes it too."""
+    stands = current.status.state == TASK_STATE_RUNNING and not nodes.is_down(work.node_of(current))
+    return (
+        current.replaces == old.id
+        and not stands
+        and old.status.state == TASK_STATE_RUNNING
+        and not nodes.is_down(work.node_of(old))
+        and not nodes.drains_at_once(work.node_of(old))
     )
 
 

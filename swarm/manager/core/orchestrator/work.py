@@ -62,6 +62,7 @@ class Work:
         start_after_ns: int,
         restarts_at_ns: list[int],
         by_update: bool = False,
+        replaces: str = "",
     ) -> Task:
         """A task of the service's newest task revision, without a node as yet.
 
@@ -82,6 +83,7 @@ class Work:
             start_after_ns=start_after_ns,
             restarts_at_ns=restarts_at_ns,
             by_update=by_update,
+            replaces=replaces,
         )
         self.changes += 1
         self.draft.create(task)

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from swarm.api.v1.node_pb2 import (
+    NODE_AVAILABILITY_DRAIN,
     NODE_ROLE_MANAGER,
     NODE_ROLE_WORKER,
     NODE_STATE_READY,
@@ -80,6 +81,10 @@ def update(
     changed = Node()
     changed.CopyFrom(node)
     changed.spec.CopyFrom(spec)
+    if spec.availability != NODE_AVAILABILITY_DRAIN:
+        changed.spec.ClearField("drain")
+    elif spec.HasField("drain") and not spec.drain.max_unavailable:
+        raise InvalidRequest("max unavailable: at least one task must be allowed to move at once")
     return Transaction(
         who=who,
         changes=[Change(replace=Object(node=changed), expected_version=node.meta.version)],
