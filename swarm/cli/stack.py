@@ -160,6 +160,9 @@ def services(
         click.echo(f"Nothing found in stack: {name}", err=True)
         return
     print_services(found, filters, format=format, quiet=quiet)
+    for view in found:
+        if view.waits_for and not quiet:
+            click.echo(f"{view.service.name} waits for {' and '.join(view.waits_for)}", err=True)
 
 
 @stack.command("ps", usage="[OPTIONS] STACK", help="List the tasks in the stack")
