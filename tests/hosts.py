@@ -11,10 +11,14 @@ import secrets
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+_NEEDED = shlex.join(
+    sorted({str(Path(__file__).resolve().parents[1]), sys.prefix, sys.base_prefix})
+)
 # Nothing is left of a host without its init; and init goes with whoever made it.
 _UNSHARE = ("setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--net", "--uts", "--pid")
 _INIT = """
@@ -24,6 +28,15 @@ mkdir {upper}/files {upper}/work
 mount -t overlay -o lowerdir=/,upperdir={upper}/files,workdir={upper}/work host {root}
 mkdir {root}/var/lib/swarm
 mount --bind {state} {root}/var/lib/swarm
+# What lies on a file system of its own is not in /'s layer.
+number=0
+for path in {needed}; do
+    [ "$(stat -c %m "$path")" != / ] || continue
+    number=$((number + 1))
+    mkdir -p {root}$path {upper}/more$number/files {upper}/more$number/work
+    layers=lowerdir=$path,upperdir={upper}/more$number/files,workdir={upper}/more$number/work
+    mount -t overlay -o $layers more {root}$path
+done
 mount -t proc proc {root}/proc
 mount --rbind /sys {root}/sys
 mount --rbind /dev {root}/dev
@@ -50,7 +63,9 @@ class Host:
         for part in ("upper", "root", "state"):
             (self._folder / part).mkdir(parents=True)
         script = _INIT.format(
-            name=name, **{part: self._folder / part for part in ("upper", "root", "state")}
+            name=name,
+            needed=_NEEDED,
+            **{part: self._folder / part for part in ("upper", "root", "state")},
         )
         self._errors = (self._folder / "errors").open("w+")
         self._unshare = subprocess.Popen(
