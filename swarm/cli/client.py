@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     UnaryCall = grpc.UnaryUnaryMultiCallable
     StreamCall = grpc.UnaryStreamMultiCallable
     UploadCall = grpc.StreamUnaryMultiCallable
+    ConversationCall = grpc.StreamStreamMultiCallable
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -131,6 +132,19 @@ class Client:
 
         changes = hasattr(request, "request_id")
         return self._repeat(call, deadline_s or self._deadline_s, changes=changes)
+
+    def converse(
+        self,
+        method: Callable[[Stubs], ConversationCall[Request, Response]],
+        requests: Iterator[Request],
+    ) -> Iterator[Response]:
+        """A stream each way, with one manager and once. Raises CliError."""
+        try:
+            yield from method(self._connected())(requests)
+        except grpc.RpcError as error:
+            if _is_unreachable(error):
+                raise self._no_connection(self.endpoints[:1], error) from error
+            raise refusal(error) from error
 
     def ask_local(
         self,

@@ -165,7 +165,7 @@ def build(chosen: _Files, services: tuple[str, ...]) -> None:
     builds = [b for b in stack.builds if not services or b.service in services]
     if not builds:
         click.echo("No services to build", err=True)
-    build_images(builds)
+    build_images(chosen.session.client, builds)
 
 
 @compose.command("ps", help="List the tasks of the project")

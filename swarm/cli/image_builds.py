@@ -9,15 +9,24 @@ from typing import TYPE_CHECKING
 from swarm.cli.errors import CliError
 
 if TYPE_CHECKING:
+    from swarm.cli.client import Client
     from swarm.compose.stack import Build
 
 
-def build_images(builds: Sequence[Build]) -> None:
+def build_images(client: Client, builds: Sequence[Build]) -> None:
     """Raises CliError for the first that can't be built, before anything is deployed."""
+    from swarm.api.v1.image_pb2 import BuildSettings
+    from swarm.cli.build import build_image
+
     for build in builds:
-        if not Path(build.context).is_dir():
+        context = Path(build.context)
+        if not context.is_dir():
             raise CliError(f"{build.place}: the build context {build.context} is no folder")
-        raise CliError(
-            f"{build.place}: service {build.service} is to be built, and building is not supported "
-            "yet: build and load its image on the nodes, and name it with image: instead of build:"
+        settings = BuildSettings(
+            names=[build.image], build_args=build.arguments, target=build.target
         )
+        file = str(context / build.dockerfile) if build.dockerfile else None
+        try:
+            build_image(client, settings, context, file)
+        except CliError as error:
+            raise CliError(f"{build.place}: service {build.service}: {error.message}") from None

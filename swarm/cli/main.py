@@ -62,13 +62,16 @@ _LAZY = (
         "Write what a bug report needs to a tar.gz, with no secret in it",
         is_group=False,
     ),
+    LazyCommand(
+        "build", "swarm.cli.build:build", "Build an image from a Dockerfile", is_group=False
+    ),
     LazyCommand("info", "swarm.cli.system:info", "Display system-wide information", is_group=False),
     LazyCommand(
         "version", "swarm.cli.system:version", "Show the Swarm version information", is_group=False
     ),
 )
 _DOCKER_VERBS = (
-    "attach", "build", "builder", "buildx", "checkpoint", "commit",
+    "attach", "builder", "buildx", "checkpoint", "commit",
     "container", "context", "cp", "create", "diff", "events", "exec", "export",
     "import", "inspect", "kill", "login", "logout", "logs",
     "manifest", "network", "pause", "plugin", "port", "ps", "pull", "push", "rename",

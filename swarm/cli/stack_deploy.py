@@ -52,7 +52,7 @@ def deploy(client: Client, stack: Stack, *, prune: bool, quiet: bool = False) ->
     """Build what is to be built, then change the cluster, at once. The names of its services, in
     the order in which they depend on each other. Raises CliError.
     """
-    build_images(stack.builds)
+    build_images(client, stack.builds)
     # Those are not waited for to run: who depends on them waits for them to be done.
     completing = {
         dependency.service_name

@@ -217,7 +217,7 @@ class Agent:
         try:
             run = effect.run
             if self._images is not None:
-                run = await self._images.provide(run, self._runtime)
+                run = await self._images.provide(run)
             await self._runtime.prepare(run)
         except asyncio.CancelledError:
             self.deliver(ev.PrepareFailed(task_id, "cancelled"))

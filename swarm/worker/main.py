@@ -187,6 +187,7 @@ class Process:
             layout,
             config.cluster_id,
             config.node_id,
+            choice.runtime,
             lambda: self._bundle,
             self._images_changed,
         )

@@ -36,19 +36,21 @@ class NodeImages:
         layout: Layout,
         cluster_id: str,
         node_id: str,
+        runtime: Runtime,
         bundle: Callable[[], NodeBundle],
         changed: Callable[[], None],
     ) -> None:
         self.managers: Callable[[], list[str]] = list
         self.store = ImageStore(layout, changed)
         self._bundle = bundle
+        self._runtime = runtime
         self._fetcher = ImageFetcher(
             self.store,
             node_id,
             self._find,
             lambda address, node: node_channel(address, node, bundle()),
         )
-        self._server = ImageServer(self.store, self._fetcher, cluster_id, bundle)
+        self._server = ImageServer(self.store, self._fetcher, runtime, cluster_id, bundle)
         self._address = ""
         self._keeping: asyncio.Task[None] | None = None
         self._into_engine = asyncio.Lock()
@@ -93,19 +95,19 @@ class NodeImages:
 
     # What tasks need
 
-    async def provide(self, run: TaskRun, runtime: Runtime) -> TaskRun:
+    async def provide(self, run: TaskRun) -> TaskRun:
         """The image is where the runtime looks for it, if it is one of the cluster's: those are
         named with their digest. Raises RuntimeRefused, RuntimeFailed."""
         name, _, digest = run.image.partition("@")
-        if not digest or runtime.name not in ("oci", "docker"):
+        if not digest or self._runtime.name not in ("oci", "docker"):
             return run
         try:
             await self._fetcher.ensure(digest)
         except UnknownImage:
             return run  # a registry's
-        if runtime.name == "oci":
+        if self._runtime.name == "oci":
             return run
-        return replace(run, image=await self.load_into(runtime.images, name, digest))
+        return replace(run, image=await self.load_into(self._runtime.images, name, digest))
 
     async def load_into(self, engine: Images, name: str, digest: str) -> str:
         """Gives an engine with images of its own this one; what it calls it."""

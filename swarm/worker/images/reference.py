@@ -30,6 +30,12 @@ def parse(text: str) -> Reference:
     return Reference(name, tag or ("" if digest else "latest"), digest)
 
 
+def full_name(text: str) -> str:
+    """With its registry and tag: docker.io/library/nginx:latest. Raises ValueError."""
+    reference = parse(text)
+    return f"{reference.name}:{reference.tag}" if reference.tag else reference.name
+
+
 def familiar(reference: Reference) -> str:
     """As a person writes it: nginx:1, not docker.io/library/nginx:1."""
     name = reference.name.removeprefix("docker.io/").removeprefix("library/")

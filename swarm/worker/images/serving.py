@@ -26,11 +26,13 @@ from swarm.security.errors import AccessDenied, SecurityError
 from swarm.security.node_keys import NodeBundle
 from swarm.security.roles import Role, authorize, caller_from_auth_context
 from swarm.security.tls import node_server_credentials
+from swarm.worker.images.builders import Builder, builder_of
 from swarm.worker.images.fetcher import ImageFetcher, UnknownImage
 from swarm.worker.images.layout import ImageDamaged
 from swarm.worker.images.pieces import read_piece
+from swarm.worker.images.reference import full_name
 from swarm.worker.images.store import ImageStore
-from swarm.worker.runtime.port import RuntimeFailed, RuntimeRefused
+from swarm.worker.runtime.port import Runtime, RuntimeFailed, RuntimeRefused
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +67,14 @@ class ImageServer:
         self,
         store: ImageStore,
         fetcher: ImageFetcher,
+        runtime: Runtime,
         cluster_id: str,
         bundle: Callable[[], NodeBundle],
     ) -> None:
         guard = _Guard(cluster_id)
         self._server = grpc.aio.server(options=_OPTIONS)
         add_ImagePeerServicer_to_server(_Peer(store, guard), self._server)
-        add_ImageNodeServicer_to_server(_Node(store, fetcher, guard), self._server)
+        add_ImageNodeServicer_to_server(_Node(store, fetcher, runtime, guard), self._server)
         self._credentials = node_server_credentials(bundle)
 
     async def start(self, host: str) -> int:
@@ -183,9 +186,12 @@ class _Peer(ImagePeerServicer):
 
 
 class _Node(ImageNodeServicer):
-    def __init__(self, store: ImageStore, fetcher: ImageFetcher, guard: _Guard) -> None:
+    def __init__(
+        self, store: ImageStore, fetcher: ImageFetcher, runtime: Runtime, guard: _Guard
+    ) -> None:
         self._store = store
         self._fetcher = fetcher
+        self._runtime = runtime
         self._guard = guard
 
     async def Load(
@@ -230,9 +236,27 @@ class _Node(ImageNodeServicer):
         self, request_iterator: AsyncIterator[pb.BuildImageRequest], context: Context
     ) -> AsyncIterator[pb.ImageProgress]:
         async with self._guard(context, "ImageNode", "Build"):
-            del request_iterator
-            raise RuntimeRefused("build is not supported yet")
-            yield pb.ImageProgress()
+            builder = builder_of(self._runtime, self._store.layout.directory.parent / "builder")
+            first = await anext(aiter(request_iterator), pb.BuildImageRequest())
+            settings = first.settings
+            with self._store.scratch() as folder:
+                sent = Path(folder) / "context.tar"
+                await _spool((request.data async for request in request_iterator), sent)
+                await self._take_bases(builder, settings, Path(folder))
+                result = Path(folder) / "result.tar"
+                async for text in builder.build(settings, sent, result):
+                    yield pb.ImageProgress(text=text)
+                images = await self._store.load(result, list(settings.names))
+            yield pb.ImageProgress(images=images)
+
+    async def _take_bases(self, builder: Builder, settings: pb.BuildSettings, folder: Path) -> None:
+        """Images of the cluster are never asked of a registry."""
+        for number, base in enumerate(settings.bases):
+            name, _, digest = base.rpartition("=")
+            await self._fetcher.ensure(digest)
+            archive = folder / f"base{number}.tar"
+            await self._store.save([(digest, [full_name(name)])], archive)
+            await builder.take_base(full_name(name), archive)
 
     async def Config(
         self, request: pb.ImageConfigRequest, context: Context

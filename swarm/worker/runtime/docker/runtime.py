@@ -83,6 +83,11 @@ class DockerRuntime:
         return self._client
 
     @property
+    def client(self) -> Docker:
+        """For what the port does not have: building."""
+        return self._docker
+
+    @property
     def images(self) -> DockerImages:
         return DockerImages(self._docker)
 
