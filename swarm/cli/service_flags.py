@@ -35,7 +35,7 @@ from swarm.cli.specvalues import (
     parse_ulimit,
 )
 from swarm.generic_resources import parse_reservation
-from swarm.units import NS_PER_SECOND, parse_duration
+from swarm.units import NS_PER_SECOND, parse_bytes, parse_duration
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -82,8 +82,6 @@ _START_PERIOD = (
 UNSUPPORTED_IN_BOTH = (
     "--credential-spec=value",
     "--isolation=value",
-    "--memory-swap=value",
-    "--memory-swappiness=value",
 )
 
 
@@ -211,6 +209,13 @@ def _health_flags() -> tuple[Decorator, ...]:
     )
 
 
+def _swap(text: str) -> int:
+    return -1 if text == "-1" else parse_bytes(text)
+
+
+SWAP = Value("bytes", _swap)
+
+
 def _small_count(text: str) -> int:
     number = INT.convert(text, None, None)
     if not 0 <= number < 2**32:
@@ -240,6 +245,12 @@ def _task_flags(with_default: Callable[[str, str], str]) -> tuple[Decorator, ...
             "--limit-pids",
             kind=INT,
             about="Limit maximum number of processes (default 0 = unlimited)",
+        ),
+        flag("--memory-swap", kind=SWAP, about="Swap Bytes (-1 for unlimited)"),
+        flag(
+            "--memory-swappiness",
+            kind=INT,
+            about="Tune memory swappiness (0-100), -1 to reset to default",
         ),
         flag("--reserve-cpu", kind=DECIMAL, about="Reserve CPUs"),
         flag("--reserve-memory", kind=BYTES, about="Reserve Memory"),

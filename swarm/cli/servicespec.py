@@ -121,7 +121,7 @@ def apply_scalars(container: ContainerSpec, flags: Flags) -> None:
 
 
 def _resources(flags: Flags) -> ResourceRequirements:
-    return ResourceRequirements(
+    resources = ResourceRequirements(
         limits=Resources(
             nano_cpus=flags["limit_cpu"] or 0, memory_bytes=flags["limit_memory"] or 0
         ),
@@ -132,6 +132,18 @@ def _resources(flags: Flags) -> ResourceRequirements:
         ),
         pids_limit=flags["limit_pids"] or 0,
     )
+    apply_swap(resources, flags)
+    return resources
+
+
+def apply_swap(resources: ResourceRequirements, flags: Flags) -> None:
+    """A swappiness of -1 is none of its own."""
+    if flags["memory_swap"] is not None:
+        resources.swap_bytes = flags["memory_swap"]
+    if flags["memory_swappiness"] == -1:
+        resources.ClearField("memory_swappiness")
+    elif flags["memory_swappiness"] is not None:
+        resources.memory_swappiness = flags["memory_swappiness"]
 
 
 def set_mode(

@@ -26,6 +26,7 @@ from swarm.cli.servicespec import (
     apply_log_driver,
     apply_restart,
     apply_scalars,
+    apply_swap,
     apply_update,
 )
 from swarm.cli.specvalues import to_map, updated_capabilities
@@ -108,6 +109,7 @@ def _update_task(task: TaskSpec, flags: Flags) -> None:
         for field, value in values.items():
             if value is not None:
                 setattr(getattr(task.resources, resources), field, value)
+    apply_swap(task.resources, flags)
     _update_generic(task, flags)
     if flags["limit_pids"] is not None:
         task.resources.pids_limit = flags["limit_pids"]

@@ -241,12 +241,15 @@ def _requirements_to_json(requirements: ResourceRequirements) -> Json:
         shown["Limits"] = limits | without_empty({"Pids": requirements.pids_limit})
     if requirements.HasField("reservations"):
         shown["Reservations"] = _resources_to_json(requirements.reservations)
+    if requirements.HasField("swap_bytes"):
+        shown["SwapBytes"] = requirements.swap_bytes
+    if requirements.HasField("memory_swappiness"):
+        shown["MemorySwappiness"] = requirements.memory_swappiness
     return shown
 
 
 def _requirements_from_json(source: Json) -> ResourceRequirements:
     requirements = ResourceRequirements()
-    refuse(source, ("SwapBytes", "MemorySwappiness"))
     limits = get_object(source, "Limits")
     if limits is not None:
         requirements.limits.CopyFrom(_resources_from_json(limits))
@@ -254,6 +257,10 @@ def _requirements_from_json(source: Json) -> ResourceRequirements:
     reservations = get_object(source, "Reservations")
     if reservations is not None:
         requirements.reservations.CopyFrom(_resources_from_json(reservations))
+    if source.get("SwapBytes") is not None:
+        requirements.swap_bytes = get_int(source, "SwapBytes", low=-1)
+    if source.get("MemorySwappiness") is not None:
+        requirements.memory_swappiness = get_int(source, "MemorySwappiness")
     return requirements
 
 

@@ -161,6 +161,10 @@ SHOWN: dict[str, tuple[str, ...]] = {
         "test_reservations_are_respected_over_slices_and_services",
         "test_every_field_of_a_container_spec_reaches_the_container",
     ),
+    "services: memory swap": (
+        "test_swap_and_swappiness",
+        "test_every_field_of_a_container_spec_reaches_the_container",
+    ),
     "services: generic resources": (
         "test_named_generic_resources_are_given_one_by_one_and_taken_back",
         "test_what_a_node_has",
@@ -243,7 +247,7 @@ DIFFERENT: dict[str, str] = {
     "managers: autolock": "autolock",
     "CA rotation, external CA": "CA\nrotation",
     "nodes: heartbeat": "| Heartbeat, node down |",
-    "services: memory swap": "`--memory-swap`",
+    "nodes: unknown, disconnected": "| Node states |",
     "services: isolation, credential spec": "`--isolation`",
     "services: only constraints changed": "A change of constraints alone",
     "nodes: fewer resources than reserved": "A node that reports less CPU",

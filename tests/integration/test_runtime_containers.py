@@ -267,9 +267,13 @@ echo "sysctl=$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start)"
 echo "oom=$(cat /proc/self/oom_score_adj)"
 cd /sys/fs/cgroup
 echo "memory=$(cat memory/memory.limit_in_bytes 2>/dev/null || cat memory.max)"
+echo "swap=$(cat memory/memory.memsw.limit_in_bytes 2>/dev/null || cat memory.swap.max)"
 echo "cpu=$(cat cpu/cpu.cfs_quota_us 2>/dev/null || cat cpu.max | awk '{print $1}')"
 echo "pids=$(cat pids/pids.max 2>/dev/null || cat pids.max)"
 """
+SWAP = 32 << 20
+# Of version 1 of cgroups it is memory and swap together.
+SWAP_SHOWN = SWAP + (64 << 20 if Path("/sys/fs/cgroup/memory").is_dir() else 0)
 # Docker's default set, with SYS_TIME (25) and without CHOWN (0) and KILL (5).
 CAPABILITIES = f"{(0xA80425FB | 1 << 25) & ~(1 << 0) & ~(1 << 5):016x}"
 
@@ -305,6 +309,7 @@ def whole_spec(bound: Path) -> ServiceSpec:
     limits = spec.task.resources.limits
     limits.memory_bytes, limits.nano_cpus = 64 << 20, 500_000_000
     spec.task.resources.pids_limit = 50
+    spec.task.resources.swap_bytes = SWAP
     return spec
 
 
@@ -343,6 +348,7 @@ async def test_every_field_of_a_container_spec_reaches_the_container(
         "sysctl": "999",
         "oom": "321",
         "memory": str(64 << 20),
+        "swap": str(SWAP_SHOWN),
         "cpu": "50000",
         "pids": "50",
     }

@@ -146,6 +146,10 @@ def task_run(
             memory_bytes=resources.limits.memory_bytes,
             memory_reservation_bytes=resources.reservations.memory_bytes,
             pids=resources.pids_limit,
+            swap_bytes=resources.swap_bytes if resources.HasField("swap_bytes") else None,
+            swappiness=(
+                resources.memory_swappiness if resources.HasField("memory_swappiness") else None
+            ),
         ),
         ulimits=tuple(Ulimit(u.name, u.soft, u.hard) for u in container.ulimits),
         sysctls=dict(container.sysctls),

@@ -89,6 +89,16 @@ class Limits:
     memory_bytes: int = 0
     memory_reservation_bytes: int = 0
     pids: int = 0
+    # Beyond the memory limit; -1 for no limit, None for the runtime's own.
+    swap_bytes: int | None = None
+    swappiness: int | None = None
+
+    @property
+    def memory_and_swap_bytes(self) -> int | None:
+        """As engines and OCI runtimes take it: the memory is part of it."""
+        if self.swap_bytes is None or self.swap_bytes < 0:
+            return self.swap_bytes
+        return self.memory_bytes + self.swap_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -303,6 +303,7 @@ def _refuse_isolation(run: TaskRun) -> None:
         "limits.cpu": limits.nano_cpus,
         "limits.memory": limits.memory_bytes,
         "limits.pids": limits.pids,
+        "limits.swap": limits.swap_bytes is not None or limits.swappiness is not None,
         "sysctls": run.sysctls,
         "groups": run.groups,
         "cap_add": run.cap_add,

@@ -214,7 +214,8 @@ def test_every_flag_reaches_the_spec_that_docker_makes() -> None:
         --mount src=v,dst=/v,ro,volume-label=l=1,volume-driver=local,volume-opt=o=1,volume-nocopy
         --mount type=bind,src=/tmp,dst=/b,bind-propagation=rslave
         --constraint node.role==manager --placement-pref spread=node.labels.z
-        --replicas-max-per-node 3 --reserve-cpu .1 --reserve-memory 10m --limit-cpu .5
+        --replicas-max-per-node 3 --generic-resource GPU=1
+        --reserve-cpu .1 --reserve-memory 10m --limit-cpu .5
         --limit-memory 20m --limit-pids 50 --restart-condition on-failure --restart-delay 3s
         --restart-max-attempts 2 --restart-window 10s --update-delay 1s --update-parallelism 2
         --rollback-monitor 3s --health-cmd true --health-interval 2s --health-retries 4
@@ -225,7 +226,6 @@ def test_every_flag_reaches_the_spec_that_docker_makes() -> None:
     """
     captured = Path(__file__).parents[1] / "dockerapi" / "engine" / "service_full.json"
     expected = json.loads(captured.read_text())["Spec"]
-    del expected["TaskTemplate"]["Resources"]["Reservations"]["GenericResources"]
     assert created(*words.split(), "--entrypoint", "sh -c") == expected
 
 
@@ -244,6 +244,27 @@ def test_words_that_are_none(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(SpecError) as error:
         created(*words)
     assert str(error.value) == message
+
+
+def test_swap_and_swappiness() -> None:
+    spec = changed("--limit-memory 1g --memory-swap 512m --memory-swappiness 0")
+    resources = spec.task.resources
+    assert (resources.swap_bytes, resources.memory_swappiness) == (512 << 20, 0)
+    spec = changed("--limit-memory 1g --memory-swappiness 7", "--memory-swappiness", "-1")
+    assert not spec.task.resources.HasField("memory_swappiness")
+    assert not spec.task.resources.HasField("swap_bytes")
+    assert changed("--memory-swap -1").task.resources.swap_bytes == -1
+
+
+def test_generic_resources_are_changed_by_their_kind() -> None:
+    spec = changed(
+        "--generic-resource gpu=1 --generic-resource ssd=2",
+        *("--generic-resource-add", "gpu=3", "--generic-resource-rm", "ssd"),
+    )
+    found = [(g.kind, g.count) for g in spec.task.resources.reservations.generic]
+    assert found == [("gpu", 3)]
+    with pytest.raises(SpecError, match="reserves no generic resource 'fpga'"):
+        changed("--generic-resource gpu=1", "--generic-resource-rm", "fpga")
 
 
 def test_an_update_without_flags_changes_nothing() -> None:

@@ -218,7 +218,12 @@ TASK = st.builds(
     container=CONTAINER,
     resources=st.none()
     | st.builds(
-        pb.ResourceRequirements, limits=RESOURCES, reservations=RESOURCES, pids_limit=COUNT
+        pb.ResourceRequirements,
+        limits=RESOURCES,
+        reservations=RESOURCES,
+        pids_limit=COUNT,
+        swap_bytes=st.none() | st.sampled_from([-1, 0, 1 << 20]),
+        memory_swappiness=st.none() | st.integers(0, 100),
     ),
     restart=st.none()
     | st.builds(

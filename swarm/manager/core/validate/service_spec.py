@@ -102,6 +102,13 @@ def _check_resources(resources: ResourceRequirements) -> None:
             raise InvalidRequest(
                 "a service reserves generic resources as KIND=COUNT, with COUNT at least 1"
             )
+    if resources.HasField("swap_bytes"):
+        if resources.swap_bytes < -1:
+            raise InvalidRequest("memory-swap cannot be negative, but for -1: no limit")
+        if not resources.limits.memory_bytes:
+            raise InvalidRequest("memory-swap needs a memory limit: set limit-memory too")
+    if not 0 <= resources.memory_swappiness <= 100:
+        raise InvalidRequest("memory-swappiness must be between 0 and 100")
     if resources.limits.generic:
         raise InvalidRequest("generic resources can be reserved, not limited")
 

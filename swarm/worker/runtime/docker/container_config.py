@@ -87,6 +87,10 @@ def host_config(run: TaskRun, files: Sequence[LaidFile]) -> dict[str, Any]:
         "DnsOptions": list(run.dns_options),
     }
     config.update({key: value for key, value in optional.items() if value})
+    if run.limits.memory_and_swap_bytes is not None:
+        config["MemorySwap"] = run.limits.memory_and_swap_bytes
+    if run.limits.swappiness is not None:
+        config["MemorySwappiness"] = run.limits.swappiness
     if run.log_driver or run.log_options:
         config["LogConfig"] = {"Type": run.log_driver, "Config": dict(run.log_options)}
     return config

@@ -227,6 +227,10 @@ def _resources(run: TaskRun) -> dict[str, Any]:
     resources: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}]}
     memory = {"limit": limits.memory_bytes, "reservation": limits.memory_reservation_bytes}
     memory = {key: value for key, value in memory.items() if value}
+    if limits.memory_and_swap_bytes is not None:
+        memory["swap"] = limits.memory_and_swap_bytes
+    if limits.swappiness is not None:
+        memory["swappiness"] = limits.swappiness
     if memory:
         resources["memory"] = memory
     if limits.nano_cpus:

@@ -51,7 +51,7 @@ def test_every_field_is_handed_on():
         stop_signal="SIGINT",
         stop_grace_period_ns=1_500_000_000,
         mounts=(Mount("volume", "/v", "data", volume_driver="nfs", no_copy=True),),
-        limits=Limits(nano_cpus=5, memory_bytes=6, pids=7),
+        limits=Limits(nano_cpus=5, memory_bytes=6, pids=7, swap_bytes=3, swappiness=0),
         healthcheck=Healthcheck(("CMD", "x"), interval_ns=9),
         ports=(Port(80), Port(53, "udp")),
         init=True,
@@ -66,6 +66,7 @@ def test_every_field_is_handed_on():
     assert config["ExposedPorts"] == {"80/tcp": {}, "53/udp": {}}
     assert config["Healthcheck"] == {"Test": ["CMD", "x"], "Interval": 9}
     assert (host["NanoCpus"], host["Memory"], host["PidsLimit"]) == (5, 6, 7)
+    assert (host["MemorySwap"], host["MemorySwappiness"]) == (9, 0)
     assert host["Mounts"][0]["VolumeOptions"]["DriverConfig"]["Name"] == "nfs"
     assert host["Mounts"][1] == {
         "Type": "bind",

@@ -91,6 +91,13 @@ def test_good(text: str) -> None:
         ("task { resources { reservations { memory_bytes: 1 } } }", "must be at least 4MiB"),
         ("task { resources { limits { memory_bytes: -1 } } }", "must be at least 4MiB"),
         ("task { resources { pids_limit: -2 } }", "limit-pids cannot be negative"),
+        ("task { resources { swap_bytes: 1 } }", "memory-swap needs a memory limit"),
+        ("task { resources { swap_bytes: -2 } }", "memory-swap cannot be negative"),
+        ("task { resources { memory_swappiness: 101 } }", "between 0 and 100"),
+        (
+            'task { resources { reservations { generic { kind: "gpu" names: "x" } } } }',
+            "reserves generic resources as KIND=COUNT",
+        ),
         ("task { restart { delay_ns: -1 } }", "restart-delay cannot be negative"),
         ("task { restart { window_ns: -1 } }", "restart-window cannot be negative"),
         ('task { placement { constraints: "x" } }', "expected KEY==VALUE"),

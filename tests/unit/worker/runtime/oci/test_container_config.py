@@ -114,6 +114,9 @@ def test_limits():
     assert resources["pids"] == {"limit": 9}
     assert made["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "soft": 5, "hard": 2**64 - 1}]
     assert set(config(run())["linux"]["resources"]) == {"devices"}
+    swapping = config(run(limits=Limits(memory_bytes=7, swap_bytes=-1, swappiness=3)))
+    memory = swapping["linux"]["resources"]["memory"]
+    assert memory == {"limit": 7, "swap": -1, "swappiness": 3}
 
 
 def test_mounts_come_parents_first():
