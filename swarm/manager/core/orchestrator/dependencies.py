@@ -100,22 +100,24 @@ def _has_come(
     view: View, service: Service, spec: ServiceSpec, dependency: ServiceDependency
 ) -> bool:
     tasks = view.tasks_of_service(service.id)
-    complete = _slots(tasks, service, TASK_STATE_COMPLETE)
+    complete = _slots([t for t in tasks if _is_current(t, service)], TASK_STATE_COMPLETE)
     if dependency.condition == DEPENDENCY_CONDITION_COMPLETED:
         return not service.held and len(complete) >= _wanted(spec, tasks)
-    begun = _slots(tasks, service, TASK_STATE_RUNNING) | complete
+    # Of whatever revision: one whose update is paused runs all the same.
+    begun = _slots(tasks, TASK_STATE_RUNNING) | complete
     if is_job(spec):
         return not service.held and bool(begun)
     return not service.held and len(begun) >= _wanted(spec, tasks)
 
 
-def _slots(tasks: Iterable[Task], service: Service, state: TaskState.ValueType) -> set[SlotKey]:
-    """Slots with a task of the wanted revision in that state."""
-    return {
-        slot_key(task)
-        for task in tasks
-        if task.status.state == state and task.revision == service.task_revision
-    }
+def _slots(tasks: Iterable[Task], state: TaskState.ValueType) -> set[SlotKey]:
+    """Slots with a task in that state."""
+    return {slot_key(task) for task in tasks if task.status.state == state}
+
+
+def _is_current(task: Task, service: Service) -> bool:
+    """What an earlier update's task completed is not what is waited for."""
+    return task.revision == service.task_revision
 
 
 def _wanted(spec: ServiceSpec, tasks: Iterable[Task]) -> int:

@@ -1,5 +1,7 @@
 """Tasks are held back until what their service depends on has come so far; once, and no more."""
 
+import random
+
 import pytest
 
 from swarm.api.v1.service_pb2 import (
@@ -133,3 +135,38 @@ def test_nothing_to_start_is_nothing_to_wait_for(cluster):
     create_held(cluster, "db", [], spec=cluster.spec(0))
     create_held(cluster, "web", ["db"])
     assert len(cluster.live("web")) == 1
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_by_chance(new_cluster, seed):
+    """Services in a random order of dependence, tasks that start and fail, leaders that change:
+    no task is made before what its service waits for has come, and in the end all run."""
+    rng = random.Random(seed)
+    cluster = new_cluster(seed)
+    for node in "ab":
+        cluster.add_node(node)
+    names = [f"s{number}" for number in range(6)]
+    for number, name in enumerate(names):
+        needs = rng.sample(names[:number], rng.randint(0, min(number, 2)))
+        create_held(cluster, name, needs, spec=cluster.spec(rng.choice([0, 1, 3, None])))
+    for _ in range(40):
+        held = {n for n in names if (s := cluster.store.service(n)) is not None and s.held}
+        unready = {n for n in held if any(unmet(cluster.store, cluster.store.spec(n, 1)))}
+        assert not [n for n in held if cluster.tasks(n)]
+        assert held == unready, "who can start is let go at once"
+        tasks = [task for name in names for task in cluster.live(name) if task.node_id]
+        match rng.randint(0, 9):
+            case 0:
+                cluster.fail_over()
+                cluster.run()
+            case 1 if tasks:
+                cluster.report(rng.choice(tasks), TASK_STATE_FAILED)
+            case 2:
+                cluster.pass_time(6)
+            case _ if tasks:
+                task = rng.choice(tasks)
+                if task.status.state < TASK_STATE_RUNNING:
+                    cluster.report(task, TASK_STATE_RUNNING)
+    cluster.pass_time(30)
+    cluster.pass_time(30)
+    assert not [name for name in names if cluster.store.service(name).held]
