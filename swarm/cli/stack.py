@@ -21,17 +21,18 @@ from swarm.cli.flags import (
     quiet_option,
 )
 from swarm.cli.names import natural
+from swarm.cli.plan import EXIT_CHANGES, EXIT_NOTHING_TO_DO, show_plan
+from swarm.cli.planflag import check_format, plan_flags
 from swarm.cli.service_flags import wait_timeout_flag
 from swarm.cli.service_list import FILTERS as SERVICE_FILTERS
 from swarm.cli.service_list import print_services
 from swarm.cli.service_logs import log_flags, print_logs
 from swarm.cli.session import Session
-from swarm.cli.stack_deploy import (
-    deploy as deploy_stack,
-)
+from swarm.cli.stack_deploy import deploy as deploy_stack
+from swarm.cli.stack_deploy import diff as show_diff
 from swarm.cli.stack_deploy import (
     existing,
-    plan,
+    request_of,
     say_changes,
     services_of,
     stack_name,
@@ -40,8 +41,6 @@ from swarm.cli.stack_deploy import (
 from swarm.cli.tables import Column, print_list
 from swarm.cli.tasklist import FILTERS as TASK_FILTERS
 from swarm.cli.tasklist import print_tasks
-
-EXIT_CHANGES = 2
 
 
 @click.group(
@@ -66,7 +65,7 @@ def stack() -> None:
     "--detach", "-d", help="Exit immediately instead of waiting for the services", default=True
 )
 @docker_bool_option("--prune", help="Prune services that are no longer referenced")
-@docker_bool_option("--plan", help="Show what would change, and change nothing (exit code 2)")
+@plan_flags
 @docker_bool_option("--quiet", "-q", help="Suppress progress output")
 @wait_timeout_flag()
 @click.argument("name", metavar="STACK")
@@ -80,13 +79,18 @@ def deploy(
     detach: bool,
     prune: bool,
     plan: bool,
+    check_index: int | None,
+    format: str | None,  # noqa: A002 - the flag's name
     quiet: bool,
     wait_timeout: int | None,
 ) -> None:
     read = _read(session, name, files, env_files, profiles)
+    check_format(plan, format)
     if plan:
-        _plan(session, read, prune)
-    services = deploy_stack(session.client, read, prune=prune, quiet=quiet)
+        request = request_of(read, prune=prune, check_index=check_index)
+        change = pb.PlannedChange(deploy_stack=request)
+        raise click.exceptions.Exit(show_plan(session.client, [change], format))
+    services = deploy_stack(session.client, read, prune=prune, quiet=quiet, check_index=check_index)
     if not detach:
         wait_for_services(session.client, services, quiet=quiet, timeout=wait_timeout)
 
@@ -106,7 +110,9 @@ def diff(
     profiles: tuple[str, ...],
     prune: bool,
 ) -> None:
-    _plan(session, _read(session, name, files, env_files, profiles), prune)
+    read = _read(session, name, files, env_files, profiles)
+    differs = show_diff(session.client, read, prune=prune)
+    raise click.exceptions.Exit(EXIT_CHANGES if differs else EXIT_NOTHING_TO_DO)
 
 
 @stack.command(
@@ -246,9 +252,3 @@ def _read(
     read = read_stack(project, name)
     say(read.notes)
     return read
-
-
-def _plan(session: Session, read: Any, prune: bool) -> None:
-    """Ends the command: with 2 where there is something to change."""
-    differs = plan(session.client, read, prune=prune)
-    raise click.exceptions.Exit(EXIT_CHANGES if differs else 0)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from difflib import unified_diff
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from swarm.api.v1 import control_pb2 as pb
-from swarm.api.v1.service_pb2 import DEPENDENCY_CONDITION_COMPLETED, Service, ServiceSpec
+from swarm.api.v1.service_pb2 import DEPENDENCY_CONDITION_COMPLETED
 from swarm.api.v1.store_pb2 import TABLE_CONFIG, TABLE_SECRET, TABLE_SERVICE
 from swarm.cli.client import Client, new_request_id
 from swarm.cli.errors import CliError
 from swarm.cli.image_builds import build_images
+from swarm.cli.specdiff import differences
 from swarm.cli.waiting import wait_for_service
-from swarm.dockerapi.service import service_to_json
+from swarm.dockerapi.service import service_spec_to_json
 from swarm.stacks import stack_of
 from swarm.units import NS_PER_SECOND
 
@@ -36,7 +35,9 @@ _WOULD = {
 }
 
 
-def request_of(stack: Stack, *, prune: bool, plan: bool = False) -> pb.DeployStackRequest:
+def request_of(
+    stack: Stack, *, prune: bool, plan: bool = False, check_index: int | None = None
+) -> pb.DeployStackRequest:
     return pb.DeployStackRequest(
         request_id=new_request_id(),
         name=stack.name,
@@ -45,10 +46,18 @@ def request_of(stack: Stack, *, prune: bool, plan: bool = False) -> pb.DeploySta
         configs=stack.configs,
         prune=prune,
         plan=plan,
+        check_index=check_index,
     )
 
 
-def deploy(client: Client, stack: Stack, *, prune: bool, quiet: bool = False) -> list[str]:
+def deploy(
+    client: Client,
+    stack: Stack,
+    *,
+    prune: bool,
+    quiet: bool = False,
+    check_index: int | None = None,
+) -> list[str]:
     """Build what is to be built, then change the cluster, at once. The names of its services, in
     the order in which they depend on each other. Raises CliError.
     """
@@ -60,7 +69,7 @@ def deploy(client: Client, stack: Stack, *, prune: bool, quiet: bool = False) ->
         for dependency in spec.depends_on
         if dependency.condition == DEPENDENCY_CONDITION_COMPLETED
     }
-    request = request_of(stack, prune=prune)
+    request = request_of(stack, prune=prune, check_index=check_index)
     changes = client.ask(lambda stubs: stubs.control.DeployStack, request).changes
     for change in changes:
         if not quiet:
@@ -87,15 +96,17 @@ def wait_for_services(
         wait_for_service(client, key, name, quiet=quiet, timeout_s=timeout_s)
 
 
-def plan(client: Client, stack: Stack, *, prune: bool) -> bool:
-    """Show what a deployment would change, and change nothing. Whether there is anything."""
+def diff(client: Client, stack: Stack, *, prune: bool) -> bool:
+    """Show how the cluster differs from the files. Whether it does."""
     request = request_of(stack, prune=prune, plan=True)
     changes = client.ask(lambda stubs: stubs.control.DeployStack, request).changes
     differing = [change for change in changes if change.action != pb.STACK_ACTION_UNCHANGED]
     for change in differing:
         click.echo(f"{_WOULD[change.action]} {_NOUNS[change.table]} {change.name}")
-        for line in _difference(change):
-            click.echo(line)
+        if change.HasField("before") and change.HasField("after"):
+            before, after = service_spec_to_json(change.before), service_spec_to_json(change.after)
+            for difference in differences(before, after):
+                click.echo(f"  {difference}")
     if not differing:
         click.echo(f"stack {stack.name} is as the files say: nothing to change")
     return bool(differing)
@@ -112,33 +123,6 @@ def _said(change: pb.StackChange) -> str:
         return f"Unchanged {noun} {change.name}"
     known = f" (id: {change.id})" if change.action == pb.STACK_ACTION_UPDATED else ""
     return f"{_DOES[change.action]} {noun} {change.name}{known}"
-
-
-def _difference(change: pb.StackChange) -> Iterator[str]:
-    if change.table != TABLE_SERVICE or change.action == pb.STACK_ACTION_REMOVED:
-        return
-    before = _lines(change.before) if change.HasField("before") else []
-    after = _lines(change.after) if change.HasField("after") else []
-    for line in list(unified_diff(before, after, n=1, lineterm=""))[2:]:
-        if not line.startswith("@@"):
-            yield f"  {line}"
-
-
-def _lines(spec: ServiceSpec) -> list[str]:
-    view = pb.ServiceView(service=Service(name=spec.annotations.name), spec=spec)
-    return list(_flat("", service_to_json(view)["Spec"]))
-
-
-def _flat(path: str, value: Any) -> Iterator[str]:
-    """A line per value: "TaskTemplate.ContainerSpec.Image: nginx"."""
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]
-            yield from _flat(f"{path}.{key}" if path else str(key), inner)  # pyright: ignore
-    elif isinstance(value, list) and value:
-        for inner in value:  # pyright: ignore[reportUnknownVariableType]
-            yield from _flat(f"{path}[]", inner)
-    else:
-        yield f"{path}: {json.dumps(value)}"
 
 
 def services_of(client: Client, name: str) -> list[pb.ServiceView]:

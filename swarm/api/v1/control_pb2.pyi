@@ -883,6 +883,7 @@ class PlannedChange(_message.Message):
     UPDATE_SERVICE_FIELD_NUMBER: _builtins.int
     REMOVE_SERVICE_FIELD_NUMBER: _builtins.int
     UPDATE_NODE_FIELD_NUMBER: _builtins.int
+    DEPLOY_STACK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def create_service(self) -> Global___CreateServiceRequest: ...
     @_builtins.property
@@ -891,6 +892,8 @@ class PlannedChange(_message.Message):
     def remove_service(self) -> Global___RemoveServiceRequest: ...
     @_builtins.property
     def update_node(self) -> Global___UpdateNodeRequest: ...
+    @_builtins.property
+    def deploy_stack(self) -> Global___DeployStackRequest: ...
     def __init__(
         self,
         *,
@@ -898,12 +901,13 @@ class PlannedChange(_message.Message):
         update_service: Global___UpdateServiceRequest | None = ...,
         remove_service: Global___RemoveServiceRequest | None = ...,
         update_node: Global___UpdateNodeRequest | None = ...,
+        deploy_stack: Global___DeployStackRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_service", b"create_service", "kind", b"kind", "remove_service", b"remove_service", "update_node", b"update_node", "update_service", b"update_service"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_service", b"create_service", "deploy_stack", b"deploy_stack", "kind", b"kind", "remove_service", b"remove_service", "update_node", b"update_node", "update_service", b"update_service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_service", b"create_service", "kind", b"kind", "remove_service", b"remove_service", "update_node", b"update_node", "update_service", b"update_service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_service", b"create_service", "deploy_stack", b"deploy_stack", "kind", b"kind", "remove_service", b"remove_service", "update_node", b"update_node", "update_service", b"update_service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create_service", "update_service", "remove_service", "update_node"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["create_service", "update_service", "remove_service", "update_node", "deploy_stack"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1824,12 +1828,15 @@ class DeployStackRequest(_message.Message):
     CONFIGS_FIELD_NUMBER: _builtins.int
     PRUNE_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    CHECK_INDEX_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     name: _builtins.str
     prune: _builtins.bool
     """Services of the stack that are not in the request go."""
     plan: _builtins.bool
     """Answer with what would change, and change nothing."""
+    check_index: _builtins.int
+    """Refused where a service of the stack was changed after this revision of the store."""
     @_builtins.property
     def services(self) -> _containers.RepeatedCompositeFieldContainer[_service_pb2.ServiceSpec]: ...
     @_builtins.property
@@ -1846,12 +1853,15 @@ class DeployStackRequest(_message.Message):
         configs: _abc.Iterable[_config_pb2.ConfigSpec] | None = ...,
         prune: _builtins.bool = ...,
         plan: _builtins.bool = ...,
+        check_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["configs", b"configs", "name", b"name", "plan", b"plan", "prune", b"prune", "request_id", b"request_id", "secrets", b"secrets", "services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index", "configs", b"configs", "name", b"name", "plan", b"plan", "prune", b"prune", "request_id", b"request_id", "secrets", b"secrets", "services", b"services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__check_index: _TypeAlias = _typing.Literal["check_index"]  # noqa: Y015
+    _WhichOneofArgType__check_index: _TypeAlias = _typing.Literal["_check_index", b"_check_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__check_index) -> _WhichOneofReturnType__check_index | None: ...
 
 Global___DeployStackRequest: _TypeAlias = DeployStackRequest  # noqa: Y015
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from swarm.api.v1 import control_pb2 as pb
 from swarm.api.v1.node_pb2 import NodeSpec
 from swarm.api.v1.service_pb2 import ServiceSpec
-from swarm.api.v1.store_pb2 import VERDICT_OK, Transaction
+from swarm.api.v1.store_pb2 import TABLE_SERVICE, VERDICT_OK, Transaction
 from swarm.api.v1.task_pb2 import TASK_STATE_ASSIGNED, Task
 from swarm.manager.core.planning.rehearsal import Rehearsal
 from swarm.manager.core.planning.waiting import hostname_of, waiting_groups
 from swarm.manager.core.scheduler.scheduler import unassigned
 from swarm.manager.core.store import Ids, Store, View, ended, wanted
-from swarm.manager.core.validate import InvalidRequest, node, refusal, resolve, service
+from swarm.manager.core.validate import InvalidRequest, node, refusal, resolve, service, stack
 
 # Tasks that are listed; beyond that they are counted.
 _LISTED_MAX = 5_000
@@ -101,6 +101,9 @@ def _do(rehearsal: Rehearsal, change: pb.PlannedChange, ids: Ids, objects: _Obje
             everybody = [member.raft_id for member in store.members()]
             spec = change.update_node.spec
             transaction = node.update(store, node_id, 0, spec, everybody, now_ns, _WHO)
+        case "deploy_stack":
+            _deploy(rehearsal, change.deploy_stack, ids, objects)
+            return
         case _:
             raise InvalidRequest("a change of a kind that this version can't plan")
     _note_old(store, objects, service_id, node_id)
@@ -110,6 +113,20 @@ def _do(rehearsal: Rehearsal, change: pb.PlannedChange, ids: Ids, objects: _Obje
     found = store.service(service_id)
     if found is not None:
         objects.names[service_id] = found.name
+
+
+def _deploy(
+    rehearsal: Rehearsal, request: pb.DeployStackRequest, ids: Ids, objects: _Objects
+) -> None:
+    store = rehearsal.store
+    transaction, parts = stack.deploy(store, request, ids, rehearsal.now_ns, _WHO)
+    for part in parts:
+        if part.table == TABLE_SERVICE and part.action != pb.STACK_ACTION_UNCHANGED:
+            _note_old(store, objects, part.id, "")
+            objects.names[part.id] = part.name
+    verdict = rehearsal.commit(transaction)
+    if verdict.code != VERDICT_OK:
+        raise refusal(verdict)
 
 
 def _update(view: View, asked: pb.UpdateServiceRequest, now_ns: int) -> Transaction:

@@ -49,6 +49,9 @@ def deploy(
     for config in request.configs:
         work.config(_of_stack(config, ConfigSpec(), request.name))
     specs = [_of_stack(spec, ServiceSpec(), request.name) for spec in request.services]
+    if request.HasField("check_index"):
+        for old in services_of(view, request.name):
+            service.check_version(view, old.id, 0, request.check_index)
     for spec in specs:
         work.service(spec)
     _check_dependencies(work.draft, specs)

@@ -153,3 +153,14 @@ def test_a_service_that_depends_on_others_begins_held(cluster):
     cluster.deploy(spec("s_db"), spec("s_web", needs=["s_db"]))
     assert cluster.store.service_by_name("s_web").held
     assert not cluster.store.service_by_name("s_db").held
+
+
+def test_what_somebody_changed_meanwhile(cluster):
+    cluster.deploy(spec("s_web"))
+    index = cluster.store.revision
+    cluster.deploy(spec("s_web", image="y"))
+    request = pb.DeployStackRequest(name="s", services=[spec("s_web")], check_index=index)
+    with pytest.raises(InvalidRequest, match=f"after --check-index {index}"):
+        stack.deploy(cluster.store, request, cluster.ids, 0, "me")
+    request.check_index = cluster.store.revision
+    stack.deploy(cluster.store, request, cluster.ids, 0, "me")
