@@ -36,6 +36,9 @@ _LAZY = (
     LazyCommand("task", "swarm.cli.task:task", "Manage Swarm tasks"),
     LazyCommand("secret", "swarm.cli.secret:secret", "Manage Swarm secrets"),
     LazyCommand("config", "swarm.cli.config:config", "Manage Swarm configs"),
+    LazyCommand(
+        "events", "swarm.cli.events:events", "Get real time events from the swarm", is_group=False
+    ),
     LazyCommand("explain", "swarm.cli.explain:explain", "Say why things are as they are"),
     LazyCommand("history", "swarm.cli.history:history", "Show who changed what, and when"),
     LazyCommand("image", "swarm.cli.image:image", "Manage images"),
@@ -72,7 +75,7 @@ _LAZY = (
 )
 _DOCKER_VERBS = (
     "attach", "builder", "buildx", "checkpoint", "commit",
-    "container", "context", "cp", "create", "diff", "events", "exec", "export",
+    "container", "context", "cp", "create", "diff", "exec", "export",
     "import", "inspect", "kill", "login", "logout", "logs",
     "manifest", "network", "pause", "plugin", "port", "ps", "pull", "push", "rename",
     "restart", "rm", "run", "search", "start", "stats",

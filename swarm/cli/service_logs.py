@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -18,10 +16,9 @@ from swarm.cli.client import Client, NotFoundError
 from swarm.cli.command import DockerCommand
 from swarm.cli.errors import CliError
 from swarm.cli.flags import STRING, docker_bool_option, no_trunc_option
+from swarm.cli.moment import fixed_nano, parse_moment
 from swarm.cli.session import Session
-from swarm.units import NS_PER_SECOND, parse_duration, truncate_id
-
-_FRACTION = re.compile(r"\.([0-9]+)")
+from swarm.units import truncate_id
 
 
 @dataclass(frozen=True)
@@ -105,8 +102,8 @@ def print_logs(
     options = LogOptions(
         follow=follow,
         tail=_tail(tail),
-        since_ns=_moment("since", since, time.time_ns()),
-        until_ns=_moment("until", until, time.time_ns()),
+        since_ns=parse_moment("since", since, time.time_ns()),
+        until_ns=parse_moment("until", until, time.time_ns()),
         stdout=True,
         stderr=True,
     )
@@ -129,36 +126,6 @@ def _tail(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise CliError('tail value must be a positive integer or "all"')
     return int(text)
-
-
-def _moment(flag: str, text: str | None, now_ns: int) -> int:
-    """Unix nanoseconds of "42m" ago, a number of seconds, or an RFC 3339 time; 0 for none.
-
-    Raises CliError.
-    """
-    if not text:
-        return 0
-    try:
-        return now_ns - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-            return int(float(text) * NS_PER_SECOND)
-        return _timestamp_ns(text)
-    except ValueError:
-        raise CliError(
-            f'invalid value for "{flag}": failed to parse value as time or duration: "{text}"'
-        ) from None
-
-
-def _timestamp_ns(text: str) -> int:
-    fraction = _FRACTION.search(text)
-    ns = int(fraction[1].ljust(9, "0")[:9]) if fraction else 0
-    moment = datetime.fromisoformat(_FRACTION.sub("", text))
-    if moment.tzinfo is None:
-        moment = moment.astimezone()
-    return int(moment.timestamp()) * NS_PER_SECOND + ns
 
 
 def _answers(
@@ -204,7 +171,7 @@ class _Names:
             self._hostnames = {v.node.id: v.node.description.hostname for v in nodes}
 
     def prefix(self, line: LogLine) -> bytes:
-        text = f"{_fixed_nano(line.timestamp_ns)} " if self.options.timestamps else ""
+        text = f"{fixed_nano(line.timestamp_ns)} " if self.options.timestamps else ""
         if not self.options.raw:
             if line.task_id not in self._prefixes:
                 self._prefixes[line.task_id] = self._task_prefix(line)
@@ -241,9 +208,3 @@ class _Names:
             name += f".{line.task_id if self.options.no_trunc else truncate_id(line.task_id)}"
         node = self._hostnames.get(line.node_id, line.node_id)
         return f"{name}@{node}{' ' * max(self._width - len(slot), 0)}"
-
-
-def _fixed_nano(unix_ns: int) -> str:
-    """A time with all nine digits, so that columns align."""
-    seconds, ns = divmod(unix_ns, NS_PER_SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"

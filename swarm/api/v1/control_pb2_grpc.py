@@ -245,6 +245,11 @@ class ControlStub:
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.WatchRequest.SerializeToString,
                 response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.Events = channel.unary_stream(
+                '/swarm.api.v1.Control/Events',
+                request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.EventsRequest.SerializeToString,
+                response_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.EventsResponse.FromString,
+                _registered_method=True)
         self.Backup = channel.unary_stream(
                 '/swarm.api.v1.Control/Backup',
                 request_serializer=swarm_dot_api_dot_v1_dot_control__pb2.BackupRequest.SerializeToString,
@@ -507,6 +512,12 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Events(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Backup(self, request, context):
         """The whole store at one index, encrypted. Answered by any manager, for users alone.
         """
@@ -726,6 +737,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.WatchRequest.FromString,
                     response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.WatchResponse.SerializeToString,
+            ),
+            'Events': grpc.unary_stream_rpc_method_handler(
+                    servicer.Events,
+                    request_deserializer=swarm_dot_api_dot_v1_dot_control__pb2.EventsRequest.FromString,
+                    response_serializer=swarm_dot_api_dot_v1_dot_control__pb2.EventsResponse.SerializeToString,
             ),
             'Backup': grpc.unary_stream_rpc_method_handler(
                     servicer.Backup,
@@ -1867,6 +1883,33 @@ class Control:
             '/swarm.api.v1.Control/Watch',
             swarm_dot_api_dot_v1_dot_control__pb2.WatchRequest.SerializeToString,
             swarm_dot_api_dot_v1_dot_control__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Events(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/swarm.api.v1.Control/Events',
+            swarm_dot_api_dot_v1_dot_control__pb2.EventsRequest.SerializeToString,
+            swarm_dot_api_dot_v1_dot_control__pb2.EventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

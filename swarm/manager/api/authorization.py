@@ -68,10 +68,11 @@ CONTROL_METHODS: Final = (
     "ListTasks",
     "ServiceLogs",
     "Watch",
+    "Events",
     "Backup",
 )
 STREAMED_METHODS: Final = frozenset(
-    {"ServiceLogs", "Watch", "Backup", "SaveImage", "PullImage", "BuildImage"}
+    {"ServiceLogs", "Watch", "Events", "Backup", "SaveImage", "PullImage", "BuildImage"}
 )
 
 ALLOWED: Final[Mapping[str, Collection[Role]]] = {

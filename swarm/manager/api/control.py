@@ -4,6 +4,7 @@ from swarm.manager.api.admins import AdminMethods
 from swarm.manager.api.backup import BackupMethods
 from swarm.manager.api.cluster import ClusterMethods
 from swarm.manager.api.configs import ConfigMethods
+from swarm.manager.api.events import EventMethods
 from swarm.manager.api.forwarding import Forwarding
 from swarm.manager.api.images import ImageMethods
 from swarm.manager.api.nodes import NodeMethods
@@ -87,4 +88,5 @@ class ControlApi:
         self.ServiceLogs = tasks.ServiceLogs
 
         self.Watch = WatchMethods(manager, forwarding).Watch
+        self.Events = EventMethods(manager, forwarding).Events
         self.Backup = BackupMethods(manager, forwarding).Backup

@@ -38,6 +38,7 @@ class Cluster:
     history: dict[str, list[service_pb2.ServiceRevision]] = field(default_factory=dict)
     plan: control_pb2.PlanResponse = field(default_factory=control_pb2.PlanResponse)
     explanation: control_pb2.ExplainResponse = field(default_factory=control_pb2.ExplainResponse)
+    event_answers: list[control_pb2.EventsResponse] = field(default_factory=list)
     tasks: dict[str, task_pb2.Task] = field(default_factory=dict)
     cluster: cluster_pb2.Cluster = field(default_factory=cluster_pb2.Cluster)
     answers: dict[str, Any] = field(default_factory=dict)
@@ -341,6 +342,10 @@ class Manager(ControlServicer, DaemonServicer):
     def Explain(self, request: Any, context: Any) -> Any:
         self._enter("Explain", request, context)
         return self.cluster.explanation
+
+    def Events(self, request: Any, context: Any) -> Any:
+        self._enter("Events", request, context)
+        yield from self.cluster.event_answers
 
     def ServiceHistory(self, request: Any, context: Any) -> Any:
         self._enter("ServiceHistory", request, context)

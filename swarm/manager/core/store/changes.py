@@ -15,6 +15,8 @@ class StoreChange:
     table: Table.ValueType
     old: StoreObject | None
     new: StoreObject | None
+    # When the entry was proposed, by the leader's clock; 0 in a draft.
+    at_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,10 @@ class Store(Tables):
         rest = islice(self._ring, len(self._ring) - missed, None)
         return [change for changes in rest for change in changes]
 
+    def changes_kept(self) -> list[StoreChange]:
+        """All that a watch can still be told of, oldest first."""
+        return [change for changes in self._ring for change in changes]
+
     # Transactions
 
     def _verdict_of(
@@ -206,7 +210,7 @@ class Store(Tables):
             elif operation == "replace":
                 self._replace(change, revision, at_ns, done)
             elif operation == "delete":
-                self._delete(change.delete, change.expected_version, revision, done)
+                self._delete(change.delete, change.expected_version, revision, at_ns, done)
             else:
                 raise UnknownOperation(
                     "an operation that this version does not know: update swarmd on this node"
@@ -236,14 +240,19 @@ class Store(Tables):
         self._put(table, old, new, revision, at_ns, done)
 
     def _delete(
-        self, deletion: Deletion, version: int, revision: int, done: list[StoreChange]
+        self,
+        deletion: Deletion,
+        version: int,
+        revision: int,
+        at_ns: int,
+        done: list[StoreChange],
     ) -> None:
         table, key = deletion.table, deletion.id
         old = self._find(table, key, version, any_version=not version)
         if isinstance(old, Secret | Config) and (hold := self._file_hold(old)) is not None:
             raise _Refused(*hold)
         self._swap(table, key, old, None)
-        done.append(StoreChange(revision, table, old, None))
+        done.append(StoreChange(revision, table, old, None, at_ns))
 
     def _set_task_status(
         self, change: TaskStatusChange, revision: int, at_ns: int, done: list[StoreChange]
@@ -280,7 +289,7 @@ class Store(Tables):
         meta.created_at_ns = old.meta.created_at_ns if old is not None else at_ns
         meta.updated_at_ns = at_ns
         self._swap(table, new.id, old, new)
-        done.append(StoreChange(revision, table, old, new))
+        done.append(StoreChange(revision, table, old, new, at_ns))
 
     def _find(
         self, table: Table.ValueType, key: str, version: int, any_version: bool = False
