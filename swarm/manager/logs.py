@@ -49,6 +49,7 @@ class LogBroker:
             return
         if subscription.batches.qsize() >= _PENDING_MAX:
             return
+        batch.node_id = session.node_id
         for line in batch.lines:
             line.node_id = session.node_id
         if batch.done:

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17swarm/api/v1/logs.proto\x12\x0cswarm.api.v1\"n\n\nLogOptions\x12\x0e\n\x06\x66ollow\x18\x01 \x01(\x08\x12\x0c\n\x04tail\x18\x02 \x01(\x03\x12\x10\n\x08since_ns\x18\x03 \x01(\x03\x12\x10\n\x08until_ns\x18\x04 \x01(\x03\x12\x0e\n\x06stdout\x18\x05 \x01(\x08\x12\x0e\n\x06stderr\x18\x06 \x01(\x08\"x\n\x07LogLine\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x14\n\x0ctimestamp_ns\x18\x03 \x01(\x03\x12\'\n\x06stream\x18\x04 \x01(\x0e\x32\x17.swarm.api.v1.LogStream\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"Z\n\x0fLogSubscription\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08task_ids\x18\x02 \x03(\t\x12)\n\x07options\x18\x03 \x01(\x0b\x32\x18.swarm.api.v1.LogOptions\"f\n\x08LogBatch\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12$\n\x05lines\x18\x02 \x03(\x0b\x32\x15.swarm.api.v1.LogLine\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\x12\r\n\x05\x65rror\x18\x04 \x01(\t*9\n\tLogStream\x12\x15\n\x11LOG_STREAM_STDOUT\x10\x00\x12\x15\n\x11LOG_STREAM_STDERR\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17swarm/api/v1/logs.proto\x12\x0cswarm.api.v1\"n\n\nLogOptions\x12\x0e\n\x06\x66ollow\x18\x01 \x01(\x08\x12\x0c\n\x04tail\x18\x02 \x01(\x03\x12\x10\n\x08since_ns\x18\x03 \x01(\x03\x12\x10\n\x08until_ns\x18\x04 \x01(\x03\x12\x0e\n\x06stdout\x18\x05 \x01(\x08\x12\x0e\n\x06stderr\x18\x06 \x01(\x08\"x\n\x07LogLine\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x14\n\x0ctimestamp_ns\x18\x03 \x01(\x03\x12\'\n\x06stream\x18\x04 \x01(\x0e\x32\x17.swarm.api.v1.LogStream\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"Z\n\x0fLogSubscription\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08task_ids\x18\x02 \x03(\t\x12)\n\x07options\x18\x03 \x01(\x0b\x32\x18.swarm.api.v1.LogOptions\"w\n\x08LogBatch\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12$\n\x05lines\x18\x02 \x03(\x0b\x32\x15.swarm.api.v1.LogLine\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x0f\n\x07node_id\x18\x05 \x01(\t*9\n\tLogStream\x12\x15\n\x11LOG_STREAM_STDOUT\x10\x00\x12\x15\n\x11LOG_STREAM_STDERR\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swarm.api.v1.logs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOGSTREAM']._serialized_start=471
-  _globals['_LOGSTREAM']._serialized_end=528
+  _globals['_LOGSTREAM']._serialized_start=488
+  _globals['_LOGSTREAM']._serialized_end=545
   _globals['_LOGOPTIONS']._serialized_start=41
   _globals['_LOGOPTIONS']._serialized_end=151
   _globals['_LOGLINE']._serialized_start=153
@@ -40,5 +40,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGSUBSCRIPTION']._serialized_start=275
   _globals['_LOGSUBSCRIPTION']._serialized_end=365
   _globals['_LOGBATCH']._serialized_start=367
-  _globals['_LOGBATCH']._serialized_end=469
+  _globals['_LOGBATCH']._serialized_end=486
 # @@protoc_insertion_point(module_scope)

@@ -139,10 +139,13 @@ class LogBatch(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
     subscription_id: _builtins.str
     done: _builtins.bool
     error: _builtins.str
     """Why some are missing, in words."""
+    node_id: _builtins.str
+    """Whose it is; set by the manager that has the agent's session."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogLine]: ...
     def __init__(
@@ -152,10 +155,11 @@ class LogBatch(_message.Message):
         lines: _abc.Iterable[Global___LogLine] | None = ...,
         done: _builtins.bool = ...,
         error: _builtins.str = ...,
+        node_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error", b"error", "lines", b"lines", "subscription_id", b"subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "error", b"error", "lines", b"lines", "node_id", b"node_id", "subscription_id", b"subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,6 +1,6 @@
 """Tasks, and the logs of services and tasks."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import aclosing
 
 from swarm.api.v1 import control_pb2 as pb
@@ -44,15 +44,17 @@ class TaskMethods(ControlRequests):
             if request.options.follow
             else self._logs.everywhere(tasks, request.options)
         )
-        heard_of: set[str] = set()
+        if request.options.follow and (warnings := self._missing(tasks, self._nodes_up(tasks))):
+            yield pb.ServiceLogsResponse(warnings=warnings)
+        answered: set[str] = set()
         async with aclosing(batches):
             async for batch in _until_gone(batches):
-                heard_of.update(line.task_id for line in batch.lines)
+                if batch.done and batch.node_id:
+                    answered.add(batch.node_id)
                 warnings = [batch.error] if batch.error else []
                 if batch.lines or warnings:
                     yield pb.ServiceLogsResponse(lines=batch.lines, warnings=warnings)
-        warnings = self._missing(tasks, heard_of)
-        if warnings:
+        if not request.options.follow and (warnings := self._missing(tasks, answered)):
             yield pb.ServiceLogsResponse(warnings=warnings)
 
     def _tasks(self, request: pb.ListTasksRequest) -> Iterable[Task]:
@@ -79,21 +81,19 @@ class TaskMethods(ControlRequests):
                     raise no_service from None
         return [task for task in tasks if task.node_id]
 
-    def _missing(self, tasks: Iterable[Task], heard_of: set[str]) -> list[str]:
-        """Nodes that have tasks that ran, and whose agent no manager could ask."""
-        store = self.manager.store
-        silent = {
-            task.node_id
-            for task in tasks
-            if task.id not in heard_of and task.status.state > TASK_STATE_ASSIGNED
-        }
-        warnings: list[str] = []
-        for node_id in sorted(silent):
-            node = store.node(node_id)
-            if node is None or not self.manager.core.is_up(node_id):
-                name = node.description.hostname if node is not None else node_id
-                warnings.append(f"logs of tasks on node {name} are missing: it can't be reached")
-        return warnings
+    def _nodes_up(self, tasks: Iterable[Task]) -> set[str]:
+        return {task.node_id for task in tasks if self.manager.core.is_up(task.node_id)}
+
+    def _missing(self, tasks: Iterable[Task], answered: Collection[str]) -> list[str]:
+        """A line for each node that has tasks that ran, and was not heard."""
+        ran = {task.node_id for task in tasks if task.status.state > TASK_STATE_ASSIGNED}
+        nodes = [(node_id, self.manager.store.node(node_id)) for node_id in sorted(ran)]
+        return [
+            f"logs of tasks on node {node.description.hostname if node is not None else node_id} "
+            "are missing: it can't be reached"
+            for node_id, node in nodes
+            if node_id not in answered
+        ]
 
 
 async def _until_gone(batches: AsyncIterator[LogBatch]) -> AsyncIterator[LogBatch]:

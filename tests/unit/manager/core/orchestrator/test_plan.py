@@ -195,10 +195,10 @@ def test_a_large_update_takes_few_turns(new_cluster) -> None:
     cluster = new_cluster()
     for number in range(10):
         cluster.add_node(f"n{number}", cpus=100)
-    make(cluster, "web", cluster.spec(500))
+    make(cluster, "web", cluster.spec(120))
     cluster.obey()
     answer = plan_of(cluster, changed(cluster, "web", image="nginx:2"))
-    assert (answer.tasks_started, answer.tasks_stopped, answer.cut_off) == (500, 500, False)
+    assert (answer.tasks_started, answer.tasks_stopped, answer.cut_off) == (120, 120, False)
 
 
 @pytest.mark.parametrize("seed", range(40))
