@@ -197,7 +197,7 @@ class Scheduler:
             waiting[task.id] = None
             waiting.move_to_end(task.id, last=False)
         if left:
-            self._block(draft, key, waiting)
+            self._block(draft, key, waiting, blocked.rejected if blocked is not None else {})
         elif waiting:
             self._queue[key] = waiting
         return placed
@@ -250,14 +250,22 @@ class Scheduler:
         self.nodes.put(assigned, draft)
         return assigned
 
-    def _block(self, draft: Draft, key: GroupKey, tasks: OrderedDict[str, None]) -> None:
-        """Remember what the group waits for, as things are after its placement."""
+    def _block(
+        self,
+        draft: Draft,
+        key: GroupKey,
+        tasks: OrderedDict[str, None],
+        known: dict[str, Reason],
+    ) -> None:
+        """Remember what the group waits for, as things are after its placement. Nodes that rejected
+        it before, and have not changed since, are `known`: they are not looked at again."""
         demand = self.nodes.demand(draft, key.service_id, key.revision)
         if key.node_id:
             reason = self._reason_on(key.node_id, key.service_id, demand)
             rejected = {} if reason is None else {key.node_id: reason}
         else:
-            rejected = rejections(self.nodes, key.service_id, demand)
+            others = (info for info in self.nodes if info.node.id not in known)
+            rejected = known | rejections(others, key.service_id, demand)
         self._blocked[key] = _Blocked(tasks, rejected)
         self._blocked_of.setdefault(key.service_id, {})[key] = None
         self._reasons[key.service_id] = None

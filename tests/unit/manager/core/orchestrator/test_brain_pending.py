@@ -6,6 +6,7 @@ from swarm.api.v1.node_pb2 import NODE_AVAILABILITY_ACTIVE, NODE_AVAILABILITY_DR
 from swarm.api.v1.service_pb2 import Placement, ResourceRequirements
 from swarm.api.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_PENDING
 from swarm.api.v1.types_pb2 import Resources
+from swarm.manager.core.scheduler import filters, scheduler
 
 CPU = 1_000_000_000
 
@@ -117,6 +118,25 @@ def test_a_reason_that_is_out_of_date_is_cleared_by_the_next_leader(cluster):
     cluster.run()
     assert cluster.tasks("big") == []
     assert cluster.pending("big") == ""
+
+
+def test_what_waits_costs_a_look_at_the_nodes_that_changed(cluster, monkeypatch):
+    cluster.create_service("old", cluster.spec(replicas=3, resources=needing(4)))
+    cluster.create_service("web", cluster.spec(replicas=3, resources=needing(4)))
+    assert cluster.spread("web") == {"": 3}
+    looked_at = []
+    look = filters.rejection
+
+    def counted(info, *of_what):
+        looked_at.append(info.node.id)
+        return look(info, *of_what)
+
+    for module in (filters, scheduler):
+        monkeypatch.setattr(module, "rejection", counted)
+    cluster.scale("old", 2)
+    cluster.obey()
+    assert len(set(cluster.spread("web"))) == 2
+    assert len(set(looked_at)) == 1
 
 
 def test_without_any_node(new_cluster):
