@@ -27,6 +27,14 @@ _IMAGE_VERBS = (
     ("save", "save", "Save one or more images to a tar archive"),
     ("tag", "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
 )
+_CONTAINER_VERBS = (
+    ("run", "Create and run a new container from an image, on a node with room"),
+    ("ps", "List containers made by run"),
+    ("logs", "Fetch the logs of a container"),
+    ("stop", "Stop running containers"),
+    ("rm", "Remove containers"),
+    ("inspect", "Return low-level information on containers made by run"),
+)
 _LAZY = (
     LazyCommand("swarm", "swarm.cli.swarm:swarm", "Manage Swarm"),
     LazyCommand("node", "swarm.cli.node:node", "Manage Swarm nodes"),
@@ -68,6 +76,10 @@ _LAZY = (
     LazyCommand(
         "build", "swarm.cli.build:build", "Build an image from a Dockerfile", is_group=False
     ),
+    *(
+        LazyCommand(verb, f"swarm.cli.container:{verb}", about, is_group=False)
+        for verb, about in _CONTAINER_VERBS
+    ),
     LazyCommand("info", "swarm.cli.system:info", "Display system-wide information", is_group=False),
     LazyCommand(
         "version", "swarm.cli.system:version", "Show the Swarm version information", is_group=False
@@ -76,10 +88,10 @@ _LAZY = (
 _DOCKER_VERBS = (
     "attach", "builder", "buildx", "checkpoint", "commit",
     "container", "context", "cp", "create", "diff", "exec", "export",
-    "import", "inspect", "kill", "login", "logout", "logs",
-    "manifest", "network", "pause", "plugin", "port", "ps", "pull", "push", "rename",
-    "restart", "rm", "run", "search", "start", "stats",
-    "stop", "system", "top", "trust", "unpause", "update", "volume", "wait",
+    "import", "kill", "login", "logout",
+    "manifest", "network", "pause", "plugin", "port", "pull", "push", "rename",
+    "restart", "search", "start", "stats",
+    "system", "top", "trust", "unpause", "update", "volume", "wait",
 )  # fmt: skip
 _DOCKER_FLAGS = (
     "--config=value",
