@@ -130,7 +130,7 @@ def test_init(manager, swarmctl, words) -> None:
         ),
         (("swarm", "ca"), 125, "'swarmctl swarm ca' is not supported yet"),
         (("volume", "ls"), 125, "'swarmctl volume' is not supported yet"),
-        (("run", "-it", "alpine"), 125, "'swarmctl run' is not supported yet"),
+        (("run", "-it", "alpine"), 125, "-i is not supported yet"),
         (("swarm", "join-token", "king"), 1, "unknown role king"),
         (
             ("-H", "foo://x", "node", "ls"),
