@@ -23,7 +23,7 @@ class Redirect:
 
     def __init__(self, cluster_id: str, node_id: str, bridge: str) -> None:
         mark = hashlib.sha256(f"{cluster_id}\0{node_id}".encode()).hexdigest()[:10]
-        self._table = f"swarm_names_{mark}"
+        self.table = f"swarm_names_{mark}"
         self._bridge = bridge
 
     async def install(self, proxy_port: int, dns_port: int) -> None:
@@ -36,9 +36,9 @@ class Redirect:
         rest = "\n".join(f'iifname "{self._bridge}" {rule}' for rule in rules.strip().splitlines())
         await _nft(
             f"""
-            table ip {self._table}
-            delete table ip {self._table}
-            table ip {self._table} {{
+            table ip {self.table}
+            delete table ip {self.table}
+            table ip {self.table} {{
                 set tasks {{ type ipv4_addr; }}
                 chain own {{
                     type nat hook prerouting priority dstnat - 20;
@@ -48,21 +48,27 @@ class Redirect:
                     type nat hook prerouting priority dstnat - 10;
                     {rest}
                 }}
+                # Nobody else is served: what was not redirected here is not let in.
+                chain guard {{
+                    type filter hook input priority filter - 10;
+                    ct status dnat accept
+                    meta l4proto {{ tcp, udp }} th dport {{ {proxy_port}, {dns_port} }} drop
+                }}
             }}
             """
         )
 
     async def add(self, address: str) -> None:
         """A container of this node has the address. Raises RedirectError."""
-        await _nft(f"add element ip {self._table} tasks {{ {address} }}")
+        await _nft(f"add element ip {self.table} tasks {{ {address} }}")
 
     async def remove(self, address: str) -> None:
         """It is gone. Raises RedirectError."""
-        await _nft(f"delete element ip {self._table} tasks {{ {address} }}")
+        await _nft(f"delete element ip {self.table} tasks {{ {address} }}")
 
     async def uninstall(self) -> None:
         """Repeatable; what an agent left that was killed goes too. Raises RedirectError."""
-        await _nft(f"table ip {self._table}\ndelete table ip {self._table}\n")
+        await _nft(f"table ip {self.table}\ndelete table ip {self.table}\n")
 
 
 async def _nft(rules: str) -> None:

@@ -51,6 +51,11 @@ class StackNames:
             await self._stop_listening()
             raise
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Where what was redirected arrives."""
+        return (self._dns.port, self._listener.port) if self._listener is not None else ()
+
     def serve_with(self, ports: TaskPorts) -> None:
         """`ports` knows the tasks of this node, which are reached without a detour."""
         self._ports = ports
