@@ -17,6 +17,7 @@ from swarm.local import addresses, members, partition, processes, record, tasks
 from swarm.local.errors import LocalError
 from swarm.local.record import MANAGER, WORKER, LocalCluster, LocalNode
 from swarm.worker.runtime import powercut
+from swarm.worker.runtime.oci.root import unmount_below
 from swarm.worker.runtime.port import Identity, RuntimeFailed
 from swarm.worker.runtime.select import Choice, RuntimeConfig, choose
 
@@ -281,6 +282,8 @@ def _end_daemons(cluster: LocalCluster) -> None:
 def _remove_folder(folder: Path, made: Sequence[Path]) -> None:
     """What we made; the folder itself goes when nothing else is in it."""
     for path in made:
+        # A build that was killed leaves its containers' roots.
+        unmount_below(path)
         shutil.rmtree(path, ignore_errors=True)
     (folder / record.FILE).unlink(missing_ok=True)
     (folder / record.LOCK).unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from swarm.worker.runtime.oci.root import (
     read_inside,
     resolve_inside,
     unmount,
+    unmount_below,
 )
 from swarm.worker.runtime.port import RuntimeRefused
 
@@ -90,6 +91,20 @@ def test_owner_mode_time_and_digest(tmp_path: Path):
     assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (12, 34, 0o4755)
     assert found.st_nlink == 2
     assert (tmp_path / "a" / "d").stat().st_mtime == 1_000_000
+
+
+def test_all_mounts_below_a_folder_go(tmp_path: Path):
+    folder = tmp_path / "a folder"
+    for name in ("layer", "root", "upper", "work"):
+        (folder / name).mkdir(parents=True)
+    (folder / "layer" / "inner").mkdir()
+    mount_overlay(folder / "root", [folder / "layer"], folder / "upper", folder / "work")
+    for name in ("upper2", "work2"):
+        (folder / name).mkdir()
+    inner = folder / "root" / "inner"
+    mount_overlay(inner, [folder / "layer"], folder / "upper2", folder / "work2")
+    unmount_below(folder)
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_whiteouts_hide_what_is_below(mounted):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -13,6 +14,7 @@ from swarm.worker.runtime.port import RuntimeFailed, RuntimeRefused
 OPTIONS_BYTES_MAX = 4095  # mount(2) takes a page
 MNT_DETACH = 2
 LINKS_MAX = 40
+_MOUNTS = Path("/proc/self/mountinfo")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -33,6 +35,23 @@ def unmount(target: Path) -> None:
     """Whatever is mounted there goes; nothing there is no error."""
     while _libc.umount2(os.fsencode(target), MNT_DETACH) == 0:
         pass
+
+
+def unmount_below(folder: Path) -> None:
+    """Whatever is mounted in the folder goes, what lies deepest first."""
+    if not _MOUNTS.exists():
+        return
+    prefix = f"{folder.resolve()}/"
+    fields = (line.split(" ") for line in _MOUNTS.read_text(errors="surrogateescape").splitlines())
+    places = [_unescaped(field[4]) for field in fields]
+    for place in sorted(places, key=len, reverse=True):
+        if place.startswith(prefix):
+            unmount(Path(place))
+
+
+def _unescaped(place: str) -> str:
+    """The kernel writes a space as \\040 (proc(5))."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place)
 
 
 def resolve_inside(root: Path, path: str) -> Path:
