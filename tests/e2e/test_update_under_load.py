@@ -1,9 +1,10 @@
-"""An HTTP service with a health check is updated and rolled back under a client's load,
-start-first: not one request fails."""
+"""An HTTP service with a health check is updated, rolled back and moved off a node that drains,
+under a client's load: not one request fails."""
 
 from __future__ import annotations
 
 import http.client
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,8 +75,8 @@ def state(local: Local) -> str:
     return local.do("service", "inspect", "--format", "{{.UpdateStatus.State}}", "web").strip()
 
 
-def test_not_one_request_fails_in_an_update_and_a_rollback(locals_: Locals) -> None:
-    local = locals_.up(1, 1)
+def test_not_one_request_fails_in_an_update_a_rollback_and_a_drain(locals_: Locals) -> None:
+    local = locals_.up(1, 1, "oci" if os.geteuid() == 0 else "process")
     words = ("--name=web", "--replicas=2", f"-p={PORT}:8000", *UPDATE, *HEALTH, "swarm/demo")
     local.do("service", "create", *words)
     addresses = [local.address(name) for name in local.nodes()]
@@ -92,6 +93,13 @@ def test_not_one_request_fails_in_an_update_and_a_rollback(locals_: Locals) -> N
         third = set(local.running("web"))
         assert not second & third
         until(lambda: third <= set(seen.answered_by), saying="every task rolled back to answers")
+        drain = ("--availability=drain", "--max-unavailable=1", "worker-1")
+        local.do("node", "update", *drain)
+        assert not local.do("node", "ps", "-q", "--filter=desired-state=running", "worker-1")
+        fourth = set(local.running("web"))
+        assert len(fourth) == 2
+        assert third - fourth
+        until(lambda: fourth <= set(seen.answered_by), saying="every task that moved answers")
     assert seen.failures == []
 
 
