@@ -30,6 +30,10 @@ lint: venv  ## format, lint, types, import rules, docs/commands.md
 commands: venv  ## docs/commands.md from the help texts
 	$(BIN)/python deploy/commands_page.py
 
+.PHONY: test-long
+test-long:  ## the tests that take minutes: machines in namespaces, the guide word for word, whole stacks
+	@./tests/run -m long
+
 .PHONY: protos-check
 protos-check: venv  ## whether swarm/api/v1 is what protos/ says
 	@$(BIN)/python deploy/check_protos.py

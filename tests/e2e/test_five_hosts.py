@@ -32,6 +32,7 @@ def hosts() -> Iterator[Hosts]:
     made.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_five_machines_and_one_of_them_less(hosts: Hosts) -> None:
     first, *others = hosts.all.values()

@@ -109,6 +109,7 @@ def machines(request: pytest.FixtureRequest) -> Iterator[Hosts]:
     made.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if any(b.is_run for b in blocks_of(page))], ids=lambda p: p.name

@@ -20,6 +20,7 @@ from local_clusters import Local, Locals, until
 from swarm.worker.runtime.demo import write_demo_image
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(
         os.geteuid() != 0 or not (shutil.which("buildah") and shutil.which("nft")),

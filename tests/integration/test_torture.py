@@ -18,6 +18,7 @@ from daemons import until
 from tests.torture.plan import Kind
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces and mounts need root"),
 ]
