@@ -101,8 +101,9 @@ class OciImages:
         descriptor = await asyncio.to_thread(self._layout.find, reference)
         if descriptor is None:
             raise RuntimeRefused(
-                f"No such image: {reference}: the oci runtime does not pull from registries yet; "
-                "use --runtime docker for it, or the built-in swarm/demo",
+                f"No such image: {reference}: the swarm has none of this name, and the oci runtime "
+                "does not pull from registries yet: `swarmctl image load` or `swarmctl build` it, "
+                "or use --runtime docker",
                 "image",
             )
         try:
