@@ -139,6 +139,22 @@ def load(session: Session, source: str | None, quiet: bool) -> None:
             click.echo(f"Loaded image ID: {loaded.id}")
 
 
+@image.command("pull", help="Download an image from a registry, for the whole swarm")
+@docker_bool_option("--quiet", "-q", help="Suppress verbose output")
+@click.argument("reference", metavar="NAME[:TAG|@DIGEST]")
+@click.pass_obj
+def pull(session: Session, reference: str, quiet: bool) -> None:
+    for progress in session.client.follow(
+        lambda stubs: stubs.control.PullImage,
+        lambda: img.PullImageRequest(reference=reference),
+        resume=False,
+    ):
+        if progress.text and not quiet:
+            click.echo(progress.text, nl=False)
+        for loaded in progress.images:
+            click.echo(loaded.names[0] if loaded.names else loaded.id)
+
+
 @image.command(
     "save",
     usage="[OPTIONS] IMAGE [IMAGE...]",

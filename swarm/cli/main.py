@@ -23,6 +23,7 @@ _VERBS = (
 _IMAGE_VERBS = (
     ("images", "ls", "List images"),
     ("load", "load", "Load an image from a tar archive or STDIN"),
+    ("pull", "pull", "Download an image from a registry, for the whole swarm"),
     ("rmi", "rm", "Remove one or more images"),
     ("save", "save", "Save one or more images to a tar archive"),
     ("tag", "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
@@ -89,7 +90,7 @@ _DOCKER_VERBS = (
     "attach", "builder", "buildx", "checkpoint", "commit",
     "container", "context", "cp", "create", "diff", "exec", "export",
     "import", "kill", "login", "logout",
-    "manifest", "network", "pause", "plugin", "port", "pull", "push", "rename",
+    "manifest", "network", "pause", "plugin", "port", "push", "rename",
     "restart", "search", "start", "stats",
     "system", "top", "trust", "unpause", "update", "volume", "wait",
 )  # fmt: skip

@@ -30,7 +30,8 @@ from swarm.worker.images.builders import Builder, builder_of
 from swarm.worker.images.fetcher import ImageFetcher, UnknownImage
 from swarm.worker.images.layout import ImageDamaged
 from swarm.worker.images.pieces import read_piece
-from swarm.worker.images.reference import full_name
+from swarm.worker.images.reference import familiar, full_name, parse
+from swarm.worker.images.registry import pull
 from swarm.worker.images.store import ImageStore
 from swarm.worker.runtime.port import Runtime, RuntimeFailed, RuntimeRefused
 
@@ -228,9 +229,13 @@ class _Node(ImageNodeServicer):
         self, request: pb.PullImageRequest, context: Context
     ) -> AsyncIterator[pb.ImageProgress]:
         async with self._guard(context, "ImageNode", "Pull"):
-            del request
-            raise RuntimeRefused("pull is not supported yet")
-            yield pb.ImageProgress()
+            yield pb.ImageProgress(text=f"Pulling {request.reference}\n")
+            with self._store.scratch() as folder:
+                archive = Path(folder) / "archive.tar"
+                await pull(self._runtime, request.reference, request.registry_auth, archive)
+                name = familiar(parse(request.reference))
+                images = await self._store.load(archive, [name] if ":" in name else [])
+            yield pb.ImageProgress(images=images)
 
     async def Build(
         self, request_iterator: AsyncIterator[pb.BuildImageRequest], context: Context

@@ -101,9 +101,8 @@ class OciImages:
         descriptor = await asyncio.to_thread(self._layout.find, reference)
         if descriptor is None:
             raise RuntimeRefused(
-                f"No such image: {reference}: the swarm has none of this name, and the oci runtime "
-                "does not pull from registries yet: `swarmctl image load` or `swarmctl build` it, "
-                "or use --runtime docker",
+                f"No such image: {reference}: the swarm has none of this name: `swarmctl pull`, "
+                "`swarmctl image load` or `swarmctl build` it",
                 "image",
             )
         try:

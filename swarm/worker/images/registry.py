@@ -1,0 +1,89 @@
+"""Images from registries, by what the node has for it: the engine, or skopeo."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import json
+import shutil
+from asyncio.subprocess import PIPE
+from pathlib import Path
+from typing import Any
+
+from swarm.worker.images.reference import parse
+from swarm.worker.runtime.port import RuntimeFailed, RuntimeRefused
+
+_LOGIN_WORDS = ("unauthorized", "authentication required", "invalid username/password")
+_MISSING_WORDS = ("manifest unknown", "name unknown", "not found", "reading manifest")
+
+
+async def pull(runtime: Any, reference: str, registry_auth: str, archive: Path) -> None:
+    """The image as an archive. A missing image, a refused login (both RuntimeRefused) and an
+    unreachable registry (RuntimeFailed) are three different errors."""
+    if runtime.name == "docker":
+        await runtime.images.pull(reference, registry_auth)
+        await runtime.images.save(reference, archive)
+    elif shutil.which("skopeo") is not None:
+        await _copy(reference, registry_auth, archive)
+    else:
+        raise RuntimeFailed(
+            "this node can't pull images: install skopeo on it, or `swarmctl image load` the image"
+        )
+
+
+async def _copy(reference: str, registry_auth: str, archive: Path) -> None:
+    image = parse(reference)
+    source = f"{image.name}@{image.digest}" if image.digest else f"{image.name}:{image.tag}"
+    registry = image.name.partition("/")[0]
+    login = archive.with_name("auth.json")
+    login.touch(0o600)
+    login.write_text(json.dumps({"auths": _logins(registry, registry_auth)}))
+    process = await asyncio.create_subprocess_exec(
+        "skopeo", "copy", "--quiet", "--retry-times=0", f"--authfile={login}",
+        f"--src-tls-verify={str(not _is_loopback(registry)).lower()}",
+        f"docker://{source}", f"docker-archive:{archive}",
+        stdout=PIPE, stderr=PIPE,
+    )  # fmt: skip
+    try:
+        _, said = await process.communicate()
+    finally:
+        login.unlink()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise verdict(reference, " ".join(said.decode(errors="replace").split()))
+
+
+def verdict(reference: str, said: str) -> RuntimeRefused | RuntimeFailed:
+    """Of skopeo's words."""
+    lower = said.lower()
+    if any(word in lower for word in _LOGIN_WORDS):
+        return RuntimeRefused(f'image "{reference}": the registry refused the login', "image")
+    if any(word in lower for word in _MISSING_WORDS) and "connection refused" not in lower:
+        return RuntimeRefused(f'image "{reference}": the registry has no such image', "image")
+    why = said.rpartition(": ")[2].rstrip('"') or "skopeo does not say why"
+    return RuntimeFailed(f'image "{reference}": its registry cannot be reached ({why})')
+
+
+def _logins(registry: str, registry_auth: str) -> dict[str, dict[str, str]]:
+    """From Docker's X-Registry-Auth value."""
+    if not registry_auth:
+        return {}
+    try:
+        padded = registry_auth + "=" * (-len(registry_auth) % 4)
+        login: dict[str, str] = json.loads(base64.urlsafe_b64decode(padded))
+        pair = f"{login['username']}:{login['password']}"
+    except (ValueError, KeyError):
+        raise RuntimeRefused("the registry credentials are damaged", "registry_auth") from None
+    return {registry: {"auth": base64.b64encode(pair.encode()).decode()}}
+
+
+def _is_loopback(registry: str) -> bool:
+    """Docker, too, speaks to these without TLS."""
+    host = registry.rpartition(":")[0] or registry
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
