@@ -138,6 +138,7 @@ async def _both_build(dockerd: Path, tmp_path: Path) -> None:
                 await built(builder, tmp_path / f"{name}3", failing, base)
             with pytest.raises(RuntimeRefused, match="etc/passwd"):
                 await built(builder, tmp_path / f"{name}4", outside, base)
+        assert str(tmp_path) not in await asyncio.to_thread(Path("/proc/self/mounts").read_text)
     finally:
         await runtime.close()
 

@@ -114,7 +114,7 @@ class BuildahBuilder:
         await asyncio.to_thread(unpack_context, context, folder)
         identity = context.with_name("id")
         flags = [
-            "--format=docker", "--isolation=chroot", "--network=host", "--layers",
+            "--format=docker", "--isolation=chroot", "--network=host", "--layers", "--force-rm",
             "--identity-label=false", "--pull=false", f"--iidfile={identity}",
             f"--file={folder / (settings.dockerfile or 'Dockerfile')}",
         ]  # fmt: skip
@@ -167,6 +167,9 @@ class BuildahBuilder:
     def _with(self, driver: str) -> list[str]:
         root, run = self._folder / driver, self._folder / "run"
         options = ["--root", str(root), "--runroot", str(run), "--storage-driver", driver]
+        if driver == "overlay":
+            # Else its folder stays a mount of its own, and nobody could remove it.
+            options += ["--storage-opt", "overlay.skip_mount_home=true"]
         return ["buildah", *options]
 
 
