@@ -258,6 +258,7 @@ echo "volume=$(grep -c ' /v ' /proc/mounts)"
 echo "tmpfs=$(touch /t/x && df -k /t | tail -1 | awk '{print $2}') $(stat -c %a /t)"
 echo "secret=$(cat /run/secrets/key) $(stat -c %a:%u /run/secrets/key)"
 echo "hosts=$(grep -c '10.1.2.3.*extra' /etc/hosts)"
+echo "host-gateway=$(grep -c "^$(ip route | awk '/^default/ {print $3}').*node" /etc/hosts)"
 echo "dns=$(grep nameserver /etc/resolv.conf)"
 echo "search=$(grep search /etc/resolv.conf)"
 echo "options=$(grep -c 'timeout:3' /etc/resolv.conf)"
@@ -297,7 +298,7 @@ def whole_spec(bound: Path) -> ServiceSpec:
     container.mounts.add(
         type=MOUNT_TYPE_TMPFS, target="/t", tmpfs_size_bytes=1 << 20, tmpfs_mode=0o1777
     )
-    container.hosts.append("10.1.2.3 extra")
+    container.hosts.extend(("10.1.2.3 extra", "host-gateway node"))
     container.dns.nameservers.append("10.9.9.9")
     container.dns.search.append("example.com")
     container.dns.options.append("timeout:3")
@@ -340,6 +341,7 @@ async def test_every_field_of_a_container_spec_reaches_the_container(
         "tmpfs": "1024 1777",
         "secret": "hidden 440:65534",
         "hosts": "1",
+        "host-gateway": "1",
         "dns": "nameserver 10.9.9.9",
         "search": "search example.com",
         "options": "1",

@@ -53,6 +53,10 @@ class Endpoint(NamedTuple):
     port: int
 
 
+# In a host entry: the address at which a container reaches its node.
+HOST_GATEWAY = "host-gateway"
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
     """`--mount`: a bind's source must exist; an empty volume source is an anonymous volume."""

@@ -24,6 +24,8 @@ _CAPABILITY = re.compile(r"[A-Z0-9_]+", re.IGNORECASE)
 _PROPAGATIONS = ("", "rprivate", "private", "rshared", "shared", "rslave", "slave")
 _HEALTH_TESTS = ("NONE", "CMD", "CMD-SHELL")
 _OOM_SCORE_ADJ_MAX = 1000
+# Stands for the address at which a container reaches its node.
+_HOST_GATEWAY = "host-gateway"
 # Docker's least interval; zero stands for the default.
 _HEALTH_DURATION_MIN_NS = 1_000_000
 # Written by users for what differs per task: filled in on the node.
@@ -143,7 +145,7 @@ def _check_health(health: HealthCheck) -> None:
 def _check_names(hosts: Iterable[str], dns: DnsConfig) -> None:
     for entry in hosts:
         address, *names = entry.split() or [""]
-        if not names or not _is_address(address):
+        if not names or not (_is_address(address) or address == _HOST_GATEWAY):
             raise InvalidRequest(f"invalid host entry '{entry}': write IP NAME [NAME...]")
     for nameserver in dns.nameservers:
         if not _is_address(nameserver):

@@ -20,7 +20,7 @@ from swarm.worker.runtime.oci.container import (
     runtime_config,
 )
 from swarm.worker.runtime.oci.root import copy_up, mount_overlay, read_inside, resolve_inside
-from swarm.worker.runtime.port import Mount, RuntimeRefused, TaskRun
+from swarm.worker.runtime.port import HOST_GATEWAY, Mount, RuntimeRefused, TaskRun
 from swarm.worker.runtime.task_files import LaidFile
 
 INIT_PROGRAMS = ("docker-init", "tini-static", "tini")
@@ -37,6 +37,8 @@ class Surroundings:
     image: Mapping[str, Any]
     files: list[LaidFile]
     address: str
+    # The node's address on the bridge.
+    gateway: str
     netns: str
     cgroup: str
 
@@ -80,7 +82,7 @@ def assemble(run: TaskRun, around: Surroundings) -> None:
     mount_overlay(root, around.layers, directory / "upper", directory / "work")
     hostname = run.hostname or default_hostname(run.task_id)
     binds = [
-        *_own_files(run, directory, hostname, around.address),
+        *_own_files(run, around, hostname),
         *(BindMount(str(file.path), file.target, True) for file in around.files),
         *_binds(run, around, root),
     ]
@@ -118,12 +120,13 @@ def _binds(run: TaskRun, around: Surroundings, root: Path) -> list[BindMount]:
     return binds
 
 
-def _own_files(run: TaskRun, directory: Path, hostname: str, address: str) -> list[BindMount]:
+def _own_files(run: TaskRun, around: Surroundings, hostname: str) -> list[BindMount]:
+    directory = around.directory
     hosts = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
     for entry in run.hosts:
         name, _, there = entry.partition(":")
-        hosts.append(f"{there}\t{name}")
-    hosts.append(f"{address}\t{hostname}")
+        hosts.append(f"{around.gateway if there == HOST_GATEWAY else there}\t{name}")
+    hosts.append(f"{around.address}\t{hostname}")
     contents = {
         "hosts": "\n".join(hosts) + "\n",
         "hostname": f"{hostname}\n",

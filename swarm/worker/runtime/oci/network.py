@@ -41,6 +41,12 @@ class NodeNetwork:
         """The addresses that tasks of an earlier agent have."""
         self._used = dict(addresses)
 
+    @property
+    def gateway(self) -> str:
+        """The node's own address on the bridge, once a task is attached."""
+        assert self._subnet is not None, "the bridge comes with the first task"
+        return str(self._subnet[1])
+
     def netns_name(self, task_id: str) -> str:
         return f"sw{self._mark}-{task_id}"
 

@@ -163,6 +163,7 @@ class OciRuntime:
                 image=image,
                 files=self._files.lay(run.task_id, run.files),
                 address=address,
+                gateway=self._network.gateway,
                 netns=self._network.netns_path(run.task_id),
                 cgroup=self._group(run.task_id),
             )
