@@ -30,6 +30,7 @@ from swarm.cli.flags import (
 )
 from swarm.cli.names import has_label
 from swarm.cli.output import print_inspect
+from swarm.cli.registry_logins import registry_auth
 from swarm.cli.session import Session
 from swarm.cli.tables import Column, print_list
 from swarm.dockerapi.image import image_to_json, size_of
@@ -144,9 +145,10 @@ def load(session: Session, source: str | None, quiet: bool) -> None:
 @click.argument("reference", metavar="NAME[:TAG|@DIGEST]")
 @click.pass_obj
 def pull(session: Session, reference: str, quiet: bool) -> None:
+    auth = registry_auth(session.environment, reference)
     for progress in session.client.follow(
         lambda stubs: stubs.control.PullImage,
-        lambda: img.PullImageRequest(reference=reference),
+        lambda: img.PullImageRequest(reference=reference, registry_auth=auth),
         resume=False,
     ):
         if progress.text and not quiet:

@@ -81,6 +81,8 @@ _LAZY = (
         LazyCommand(verb, f"swarm.cli.container:{verb}", about, is_group=False)
         for verb, about in _CONTAINER_VERBS
     ),
+    LazyCommand("login", "swarm.cli.login:login", "Authenticate to a registry", is_group=False),
+    LazyCommand("logout", "swarm.cli.login:logout", "Log out from a registry", is_group=False),
     LazyCommand("info", "swarm.cli.system:info", "Display system-wide information", is_group=False),
     LazyCommand(
         "version", "swarm.cli.system:version", "Show the Swarm version information", is_group=False
@@ -89,7 +91,7 @@ _LAZY = (
 _DOCKER_VERBS = (
     "attach", "builder", "buildx", "checkpoint", "commit",
     "container", "context", "cp", "create", "diff", "exec", "export",
-    "import", "kill", "login", "logout",
+    "import", "kill",
     "manifest", "network", "pause", "plugin", "port", "push", "rename",
     "restart", "search", "start", "stats",
     "system", "top", "trust", "unpause", "update", "volume", "wait",

@@ -6,8 +6,11 @@ import asyncio
 import base64
 import ipaddress
 import json
+import os
 import shutil
 from asyncio.subprocess import PIPE
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +39,33 @@ async def _copy(reference: str, registry_auth: str, archive: Path) -> None:
     image = parse(reference)
     source = f"{image.name}@{image.digest}" if image.digest else f"{image.name}:{image.tag}"
     registry = image.name.partition("/")[0]
-    login = archive.with_name("auth.json")
-    login.touch(0o600)
-    login.write_text(json.dumps({"auths": _logins(registry, registry_auth)}))
-    process = await asyncio.create_subprocess_exec(
-        "skopeo", "copy", "--quiet", "--retry-times=0", f"--authfile={login}",
-        f"--src-tls-verify={str(not _is_loopback(registry)).lower()}",
-        f"docker://{source}", f"docker-archive:{archive}",
-        stdout=PIPE, stderr=PIPE,
-    )  # fmt: skip
-    try:
-        _, said = await process.communicate()
-    finally:
-        login.unlink()
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    with _in_memory(json.dumps({"auths": _logins(registry, registry_auth)})) as logins:
+        process = await asyncio.create_subprocess_exec(
+            "skopeo", "copy", "--quiet", "--retry-times=0", f"--authfile=/proc/self/fd/{logins}",
+            f"--src-tls-verify={str(not _is_loopback(registry)).lower()}",
+            f"docker://{source}", f"docker-archive:{archive}",
+            stdout=PIPE, stderr=PIPE, pass_fds=(logins,),
+        )  # fmt: skip
+        try:
+            _, said = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
     if process.returncode != 0:
         raise verdict(reference, " ".join(said.decode(errors="replace").split()))
+
+
+@contextmanager
+def _in_memory(text: str) -> Generator[int]:
+    """A file on no disk, and nobody else's."""
+    descriptor = os.memfd_create("registry-logins")
+    try:
+        os.fchmod(descriptor, 0o600)
+        os.write(descriptor, text.encode())
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def verdict(reference: str, said: str) -> RuntimeRefused | RuntimeFailed:
@@ -74,8 +86,10 @@ def _logins(registry: str, registry_auth: str) -> dict[str, dict[str, str]]:
     try:
         padded = registry_auth + "=" * (-len(registry_auth) % 4)
         login: dict[str, str] = json.loads(base64.urlsafe_b64decode(padded))
+        if token := login.get("identitytoken"):
+            return {registry: {"identitytoken": token}}
         pair = f"{login['username']}:{login['password']}"
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, AttributeError):
         raise RuntimeRefused("the registry credentials are damaged", "registry_auth") from None
     return {registry: {"auth": base64.b64encode(pair.encode()).decode()}}
 
