@@ -112,11 +112,12 @@ class BuildahBuilder:
     ) -> AsyncIterator[str]:
         folder = context.with_name("context")
         await asyncio.to_thread(unpack_context, context, folder)
+        dockerfile = _dockerfile(folder, settings.dockerfile)
         identity = context.with_name("id")
         flags = [
             "--format=docker", "--isolation=chroot", "--network=host", "--layers", "--force-rm",
             "--identity-label=false", "--pull=false", f"--iidfile={identity}",
-            f"--file={folder / (settings.dockerfile or 'Dockerfile')}",
+            f"--file={dockerfile}",
         ]  # fmt: skip
         flags += [f"--build-arg={key}={value}" for key, value in settings.build_args.items()]
         flags += [f"--label={key}={value}" for key, value in settings.labels.items()]
@@ -190,15 +191,41 @@ def unpack_context(archive: Path, folder: Path) -> None:
     """Files as they are in it; nothing outside of the folder. Raises RuntimeRefused."""
 
     def inside(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-        tarfile.tar_filter(member, path)  # raises for what leads out; its milder modes are not ours
+        names = [member.name, *([member.linkname] if member.islnk() else [])]
+        if any(_leads_out(path, name) for name in names):
+            raise RuntimeRefused(f"the build context can't be used: {member.name} leads out of it")
+        if member.ischr() or member.isblk():
+            raise RuntimeRefused(f"the build context can't be used: {member.name} is a device")
+        # What is written to, or has its mode set, is never what an earlier link points to.
+        if not member.issym() and any(Path(path, name).is_symlink() for name in names):
+            raise RuntimeRefused(f"the build context can't be used: {member.name} is there twice")
         return member
 
     folder.mkdir()
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter=inside)  # noqa: S202 - each member is looked at
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise RuntimeRefused(f"the build context can't be used: {error}") from None
+
+
+def _leads_out(folder: str, name: str) -> bool:
+    """Also by way of a link: `tarfile`'s own look at it gives up on names that are long enough."""
+    parts = name.split("/")
+    above = ("/".join(parts[:count]) for count in range(1, len(parts)))
+    return (
+        name.startswith("/")
+        or ".." in parts
+        or any(Path(folder, part).is_symlink() for part in above)
+    )
+
+
+def _dockerfile(folder: Path, name: str) -> Path:
+    """Raises RuntimeRefused: a file of the node is none of a context's."""
+    path = (folder / (name or "Dockerfile")).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise RuntimeRefused(f"there is no Dockerfile {name or 'Dockerfile'} in the build context")
+    return path
 
 
 def _environment() -> Mapping[str, str]:
