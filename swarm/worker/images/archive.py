@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import tarfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,10 @@ from swarm.worker.images import reference as references
 from swarm.worker.images.layout import (
     CONFIG_TYPE,
     INDEX_TYPES,
+    JSON_BYTES_MAX,
     LAYER_TYPE,
     MANIFEST_TYPE,
+    MISSHAPEN,
     NAME,
     Descriptor,
     ImageDamaged,
@@ -23,7 +27,6 @@ from swarm.worker.images.layout import (
 )
 
 CONTAINERD_NAME = "io.containerd.image.name"
-JSON_BYTES_MAX = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def load_archive(layout: Layout, archive: Path) -> list[Loaded]:
                 return _load_docker(layout, source)
     except tarfile.ReadError:
         raise ImageDamaged("it is no tar archive, or it is cut off") from None
-    except (tarfile.TarError, EOFError, KeyError, ValueError, TypeError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, *MISSHAPEN) as error:
         raise ImageDamaged(f"it is damaged ({type(error).__name__}: {error})") from None
     raise ImageDamaged("it is neither a `docker save` archive nor an OCI archive")
 

@@ -9,10 +9,11 @@ import os
 import platform
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from swarm.worker.images import reference as references
 from swarm.worker.images.pieces import piece_list
@@ -29,8 +30,12 @@ NAME = "org.opencontainers.image.ref.name"
 # On images that managers know of; others are this node's own affair.
 OF_CLUSTER = "swarm.cluster"
 COPY_BYTES = 1024 * 1024
+JSON_BYTES_MAX = 16 * 1024 * 1024
+# What a look into JSON ends with that has another shape than it should.
+MISSHAPEN = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 Descriptor = dict[str, Any]
+T = TypeVar("T")
 
 
 class ImageDamaged(Exception):  # noqa: N818 - says what is the case
@@ -59,9 +64,20 @@ class Layout:
         self._directory = directory
         self._blobs = directory / "blobs" / "sha256"
         # Held by whoever writes blobs that the index does not name yet, or removes such.
-        self.changing = asyncio.Lock()
+        self._changing = asyncio.Lock()
         # Of images that are taken from peers.
         self.arriving: set[str] = set()
+
+    async def change(self, work: Callable[[], T]) -> T:
+        """Does it in a thread, alone. Who is cancelled meanwhile waits for its end: a thread goes
+        on, and nobody else may come between."""
+        async with self._changing:
+            running = asyncio.ensure_future(asyncio.to_thread(work))
+            try:
+                return await asyncio.shield(running)
+            except asyncio.CancelledError:
+                await asyncio.wait({running})
+                raise
 
     @property
     def directory(self) -> Path:
@@ -141,11 +157,14 @@ class Layout:
         return found, size
 
     def read_json(self, digest: str) -> dict[str, Any]:
+        path = self.blob_path(digest)
         try:
-            content = json.loads(self.blob_path(digest).read_bytes())
+            if path.stat().st_size > JSON_BYTES_MAX:
+                raise ImageDamaged(f"blob {digest} is too large for what it is said to be")
+            content = json.loads(path.read_bytes())
         except FileNotFoundError:
             raise ImageDamaged(f"blob {digest} is missing") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ImageDamaged(f"blob {digest} is no JSON") from None
         if not isinstance(content, dict):
             raise ImageDamaged(f"blob {digest} is not what it is said to be")
@@ -171,13 +190,20 @@ class Layout:
         self.write_index([*kept, named])
 
     def write_index(self, manifests: list[Descriptor]) -> None:
+        """On the disk when it returns, and so are the blobs that it names."""
         self._directory.mkdir(parents=True, exist_ok=True)
         layout = self._directory / "oci-layout"
         if not layout.exists():
             layout.write_text('{"imageLayoutVersion": "1.0.0"}')
         fresh = self._directory / "index.json.new"
-        fresh.write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}, indent=1))
+        with fresh.open("w") as file:
+            file.write(json.dumps({"schemaVersion": 2, "manifests": manifests}, indent=1))
+            file.flush()
+            os.fsync(file.fileno())
+        if self._blobs.is_dir():
+            _sync_folder(self._blobs)
         fresh.rename(self._directory / "index.json")
+        _sync_folder(self._directory)
 
     def hold(self, descriptor: Descriptor) -> None:
         """The image is the cluster's: it stays until `let_go`, whatever names it has here."""
@@ -244,7 +270,7 @@ class Layout:
             if digest in found or not self.has_blob(digest):
                 continue
             found.add(digest)
-            with suppress(ImageDamaged, KeyError, TypeError, UnicodeDecodeError):
+            with suppress(ImageDamaged, *MISSHAPEN):
                 if self.blob_path(digest).stat().st_size < COPY_BYTES:
                     waiting += [inner["digest"] for inner in self.referenced(digest)]
         return found
@@ -259,6 +285,14 @@ class Layout:
             if path.name not in needed:
                 path.unlink()
                 (self._directory / "pieces" / path.name).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_held(descriptor: Descriptor) -> bool:

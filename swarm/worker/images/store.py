@@ -12,7 +12,7 @@ from typing import Any
 
 from swarm.api.v1.image_pb2 import Image, ImageBlob
 from swarm.worker.images.archive import Loaded, load_archive, save_archives
-from swarm.worker.images.layout import Descriptor, ImageDamaged, Layout
+from swarm.worker.images.layout import MISSHAPEN, Descriptor, ImageDamaged, Layout
 from swarm.worker.images.pieces import PartialBlob, list_digest
 from swarm.worker.runtime.port import RuntimeFailed, RuntimeRefused
 
@@ -47,26 +47,31 @@ class ImageStore:
 
         Raises RuntimeRefused when the file is no such archive or is damaged, RuntimeFailed.
         """
-        async with self.layout.changing:
-            try:
-                images = await asyncio.to_thread(self._load, archive, names)
-            except ImageDamaged as error:
-                await asyncio.to_thread(self.layout.remove_unreachable)
-                raise RuntimeRefused(f"the image cannot be loaded: {error}") from None
-            except OSError as error:
-                raise RuntimeFailed(f"the image cannot be loaded: {error.strerror}") from None
+        try:
+            images = await self.layout.change(lambda: self._load(archive, names))
+        except ImageDamaged as error:
+            raise RuntimeRefused(f"the image cannot be loaded: {error}") from None
+        except OSError as error:
+            raise RuntimeFailed(f"the image cannot be loaded: {error.strerror}") from None
         self.changed()
         return images
 
     def _load(self, archive: Path, names: Sequence[str] | None) -> list[Image]:
-        found: list[Image] = []
-        for loaded in load_archive(self.layout, archive):
-            image = self._described(loaded, names)
-            self.layout.hold(loaded.descriptor)
-            found.append(image)
-        if not found:
+        """All that the archive holds, or nothing."""
+        try:
+            loaded = load_archive(self.layout, archive)
+            images = [self._described(one, names) for one in loaded]
+        except MISSHAPEN as error:
+            self.layout.remove_unreachable()
+            raise ImageDamaged(f"its config is none ({type(error).__name__}: {error})") from None
+        except (ImageDamaged, OSError):
+            self.layout.remove_unreachable()
+            raise
+        if not images:
             raise ImageDamaged("it holds no image")
-        return found
+        for one in loaded:
+            self.layout.hold(one.descriptor)
+        return images
 
     def _described(self, loaded: Loaded, names: Sequence[str] | None) -> Image:
         stored = self.layout.image(loaded.descriptor)
@@ -118,12 +123,15 @@ class ImageStore:
     async def adopt(self, image: Image) -> None:
         """All blobs of it are here. Raises RuntimeFailed where they do not make an image."""
         descriptor: Descriptor = {"digest": image.id, **self._kind(image.id)}
-        async with self.layout.changing:
-            try:
-                await asyncio.to_thread(self.layout.image, descriptor)
-            except (ImageDamaged, KeyError, TypeError) as error:
-                raise RuntimeFailed(f"image {image.id} cannot be used: {error}") from None
-            await asyncio.to_thread(self.layout.hold, descriptor)
+
+        def hold() -> None:
+            self.layout.image(descriptor)
+            self.layout.hold(descriptor)
+
+        try:
+            await self.layout.change(hold)
+        except (ImageDamaged, *MISSHAPEN) as error:
+            raise RuntimeFailed(f"image {image.id} cannot be used: {error}") from None
         self.changed()
 
     def _kind(self, digest: str) -> dict[str, Any]:
@@ -137,9 +145,12 @@ class ImageStore:
         """The cluster has these no more."""
         if not digests & set(self.layout.held()):
             return
-        async with self.layout.changing:
-            await asyncio.to_thread(self.layout.let_go, digests)
-            await asyncio.to_thread(self.layout.remove_unreachable)
+
+        def forget() -> None:
+            self.layout.let_go(digests)
+            self.layout.remove_unreachable()
+
+        await self.layout.change(forget)
         self.changed()
 
     async def tell(self) -> None:

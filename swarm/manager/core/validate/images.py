@@ -77,19 +77,22 @@ def pin(view: View, container: ContainerSpec) -> None:
 
 
 def register(view: View, images: Iterable[Image], who: str) -> Transaction:
-    """Makes known what a node took in; a name leaves whichever image had it."""
+    """Makes known what a node took in; a name leaves whichever image had it. Raises InvalidRequest:
+    the names in an archive are whatever its maker wrote."""
     rows = _Rows(view)
     for image in images:
-        for name in image.names:
+        names = [normal_name(name) for name in image.names]
+        for name in names:
             rows.take_name(name, image.id)
         row = rows.get(image.id)
         if row is None:
             row = Image()
             row.CopyFrom(image)
+            row.names[:] = dict.fromkeys(names)
             row.who = who
             rows.put(row)
         else:
-            row.names[:] = dict.fromkeys([*row.names, *image.names])
+            row.names[:] = dict.fromkeys([*row.names, *names])
             rows.put(row)
     return rows.transaction(who)
 

@@ -54,15 +54,19 @@ class OciImages:
         return images
 
     async def load(self, archive: Path) -> list[str]:
-        async with self._layout.changing:
-            try:
-                loaded = await asyncio.to_thread(load_archive, self._layout, archive)
-                return await asyncio.to_thread(name_loaded, self._layout, loaded)
-            except ImageDamaged as error:
-                await asyncio.to_thread(self._layout.remove_unreachable)
-                raise RuntimeRefused(f"{archive.name} cannot be loaded: {error}") from None
-            except OSError as error:
-                raise RuntimeFailed(f"cannot load {archive.name}: {error.strerror}") from None
+        try:
+            return await self._layout.change(lambda: self._load(archive))
+        except ImageDamaged as error:
+            raise RuntimeRefused(f"{archive.name} cannot be loaded: {error}") from None
+        except OSError as error:
+            raise RuntimeFailed(f"cannot load {archive.name}: {error.strerror}") from None
+
+    def _load(self, archive: Path) -> list[str]:
+        try:
+            return name_loaded(self._layout, load_archive(self._layout, archive))
+        except (ImageDamaged, OSError):
+            self._layout.remove_unreachable()
+            raise
 
     async def save(self, reference: str, archive: Path) -> None:
         descriptor = await asyncio.to_thread(self._layout.find, reference)
@@ -76,8 +80,7 @@ class OciImages:
 
     async def remove(self, reference: str) -> None:
         """The name goes, and what no other image needs; running tasks keep their layers."""
-        async with self._layout.changing:
-            await asyncio.to_thread(self._remove, reference)
+        await self._layout.change(lambda: self._remove(reference))
 
     def _remove(self, reference: str) -> None:
         descriptor = self._layout.find(reference)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import tarfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 
 from swarm.worker.images.archive import load_archive, name_loaded, save_archive
 from swarm.worker.images.layout import ImageDamaged, Layout
+from swarm.worker.images.store import ImageStore
 from swarm.worker.runtime.image_archive import Entry, write_archive
+from swarm.worker.runtime.port import RuntimeRefused
 
 ENTRIES = [Entry("etc"), Entry("etc/x", b"content", mode=0o644)]
 
@@ -146,3 +150,75 @@ def test_a_digest_that_is_a_path_is_refused(layout: Layout, tmp_path: Path):
             tar.addfile(info, io.BytesIO(data))
     with pytest.raises(ImageDamaged, match="digest"):
         load(layout, tmp_path / "evil.tar")
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _docker(config: object, **more: object) -> dict[str, bytes]:
+    image = {"Config": "c", "Layers": [], **more}
+    return {"manifest.json": _json([image]), "c": _json(config)}
+
+
+_DEEP = b"[" * 100_000 + b"]" * 100_000
+_NONE = {"rootfs": {"diff_ids": []}}
+HOSTILE = {
+    "an index that is a list": {"oci-layout": b"{}", "index.json": b"[]"},
+    "a digest that is a number": {
+        "oci-layout": b"{}",
+        "index.json": _json({"manifests": [{"digest": 5}]}),
+    },
+    "an index without an end": {"oci-layout": b"{}", "index.json": _DEEP},
+    "a config without an end": {**_docker(_NONE), "c": _DEEP},
+    "a config that is a list": _docker([]),
+    "a rootfs that is nothing": _docker({"rootfs": None}),
+    "settings that are a list": _docker({**_NONE, "config": [1]}),
+    "a name that is a number": _docker(_NONE, RepoTags=[5]),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+async def test_an_archive_of_another_shape_is_refused_and_leaves_nothing(
+    what: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "hostile.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, content in HOSTILE[what].items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    layout = Layout(tmp_path / "layout")
+    with pytest.raises(RuntimeRefused, match="the image cannot be loaded: "):
+        await ImageStore(layout).load(path)
+    assert layout.index() == []
+    assert [p for p in (tmp_path / "layout").rglob("*") if p.is_file()] == []
+
+
+async def test_a_link_to_itself_in_an_archive_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        info = tarfile.TarInfo("manifest.json")
+        info.type, info.linkname = tarfile.SYMTYPE, "manifest.json"
+        tar.addfile(info)
+    with pytest.raises(RuntimeRefused, match="the image cannot be loaded: "):
+        await ImageStore(Layout(tmp_path / "layout")).load(tmp_path / "a.tar")
+
+
+async def test_a_change_that_is_broken_off_lets_nobody_between(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    begun, gate, order = threading.Event(), threading.Event(), []
+
+    def first() -> None:
+        begun.set()
+        gate.wait(10)
+        order.append("first")
+
+    broken_off = asyncio.create_task(layout.change(first))
+    await asyncio.to_thread(begun.wait, 10)
+    broken_off.cancel()
+    second = asyncio.create_task(layout.change(lambda: order.append("second")))
+    await asyncio.sleep(0)
+    gate.set()
+    await second
+    assert order == ["first", "second"]
+    assert broken_off.cancelled()

@@ -47,6 +47,12 @@ def test_a_name_moves_to_what_was_built_last(store: Store) -> None:
     assert names(store) == {A: ["web:1"], B: ["web:2"]}
 
 
+@pytest.mark.parametrize("name", ["\x1b[31m:1", "-x:1", "a b:1", "", "web@" + A])
+def test_a_name_that_is_none_is_not_made_known(store: Store, name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        images.register(store, [image(A, name)], "me")
+
+
 def test_the_same_image_twice_is_one(store: Store) -> None:
     commit(store, images.register(store, [image(A, "web:1")], "me"))
     commit(store, images.register(store, [image(A, "web:2")], "you"))
