@@ -17,6 +17,7 @@ from typing import Any, cast
 import dns.asyncquery
 import dns.exception
 import dns.flags
+import dns.inet
 import dns.message
 import dns.rcode
 import dns.rdatatype
@@ -27,6 +28,9 @@ from swarm.worker.network.names import NameTable
 # Tasks come and go; a service's own address stays.
 TTL_S = 5
 UPSTREAM_TIMEOUT_S = 2.0
+# Each may hold a socket for as long as another server does not answer; a container that asks for
+# more is not to take the agent's last descriptor. Who gets no answer asks again.
+QUESTIONS_MAX = 256
 _TCP_IDLE_S = 10.0
 _LENGTH = struct.Struct("!H")
 
@@ -38,7 +42,8 @@ def upstreams(resolv_conf: Path = Path("/etc/resolv.conf")) -> list[str]:
     except OSError:
         return []
     pairs = (line.split()[:2] for line in lines)
-    return [pair[1] for pair in pairs if len(pair) == 2 and pair[0] == "nameserver"]
+    named = [pair[1] for pair in pairs if len(pair) == 2 and pair[0] == "nameserver"]
+    return [server for server in named if dns.inet.is_address(server)]
 
 
 class DnsServer(asyncio.DatagramProtocol):
@@ -50,6 +55,7 @@ class DnsServer(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
         self._answering: set[asyncio.Task[None]] = set()
+        self._conversations = 0
         self.port = 0
 
     async def start(self, host: str) -> None:
@@ -75,6 +81,8 @@ class DnsServer(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        if len(self._answering) >= QUESTIONS_MAX:
+            return
         task = asyncio.create_task(self._answer_datagram(data, addr))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
@@ -94,9 +102,10 @@ class DnsServer(asyncio.DatagramProtocol):
             self._transport.sendto(wire, addr)
 
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._conversations += 1
         try:
             async with asyncio.timeout(_TCP_IDLE_S):
-                while True:
+                while self._conversations <= QUESTIONS_MAX:
                     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                     answer = await self.answer(await reader.readexactly(length))
                     if answer is None:
@@ -104,9 +113,10 @@ class DnsServer(asyncio.DatagramProtocol):
                     wire = answer.to_wire()
                     writer.write(_LENGTH.pack(len(wire)) + wire)
                     await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, dns.exception.TooBig):
             pass
         finally:
+            self._conversations -= 1
             writer.close()
 
     # What is answered

@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from swarm.api.v1.dispatcher_pb2 import IngressBackend, IngressService
 from swarm.stacks import NAMES_DOMAIN, NAMES_NETWORK
@@ -62,15 +63,18 @@ class NameTable:
     def update(self, *, complete: bool, services: Iterable[IngressService]) -> None:
         """Replaces what is known of these services, or with `complete` of all."""
         services = list(services)
+        gone: set[str] = set()
         if complete:
             named = {service.service_id for service in services}
             for service_id in [key for key in self._services if key not in named]:
-                self._forget(service_id)
+                gone |= self._forget(service_id)
         for service in services:
             turn = self._services[service.service_id].turn if self._knows(service) else 0
-            self._forget(service.service_id)
+            gone |= self._forget(service.service_id)
             if service.names:
                 self._learn(service, turn)
+        for key in gone - self._services.keys() - self._service_of_task.keys():
+            self._release(key)
 
     def resolve(self, name: str) -> list[str] | None:
         """Addresses of a name, the last dot left away; None: there is no such name.
@@ -112,7 +116,8 @@ class NameTable:
         yield from sorted(ordered, key=lambda reach: self._suspects.get(reach.task_id, 0) > now)
 
     def failed(self, reach: Reach, now: float) -> None:
-        self._suspects[reach.task_id] = now + SUSPECT_S
+        if reach.task_id in self._service_of_task:
+            self._suspects[reach.task_id] = now + SUSPECT_S
 
     def worked(self, reach: Reach) -> None:
         self._suspects.pop(reach.task_id, None)
@@ -135,16 +140,25 @@ class NameTable:
         for reach in reaches:
             self._service_of_task[reach.task_id] = row.id
 
-    def _forget(self, service_id: str) -> None:
+    def _forget(self, service_id: str) -> set[str]:
+        """The ids that may have no use for an address any more."""
         row = self._services.pop(service_id, None)
         if row is None:
-            return
+            return set()
         for key in self._names_of.pop(service_id):
-            self._named[key].pop(service_id, None)
+            _drop(self._named, key, service_id)
             if key[0]:
-                self._stacks_of[key[1]].pop(service_id, None)
+                _drop(self._stacks_of, key[1], service_id)
         for reach in row.reaches:
             self._service_of_task.pop(reach.task_id, None)
+        return {service_id, *(reach.task_id for reach in row.reaches)}
+
+    def _release(self, key: str) -> None:
+        """Tasks come and go for years, and addresses are not without end."""
+        self._suspects.pop(key, None)
+        number = self._addresses.pop(key, None)
+        if number is not None:
+            del self._holders[number]
 
     def _find(self, stack: str, name: str) -> _Service | None:
         for table in (
@@ -177,6 +191,12 @@ class NameTable:
                     self._address(key)
                     break
         return self._holders.get(number, "")
+
+
+def _drop(table: dict[Any, dict[str, None]], key: object, service_id: str) -> None:
+    table[key].pop(service_id, None)
+    if not table[key]:
+        del table[key]
 
 
 def _wish(key: str) -> int:

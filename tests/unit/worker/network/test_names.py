@@ -1,5 +1,7 @@
 """Names of services to virtual addresses, and addresses to the tasks behind them."""
 
+import random
+
 import dns.asyncquery
 import dns.message
 import dns.rcode
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from swarm.api.v1.dispatcher_pb2 import IngressBackend, IngressService
 from swarm.api.v1.task_pb2 import PortEndpoint
-from swarm.worker.network.dns_server import DnsServer
+from swarm.worker.network.dns_server import QUESTIONS_MAX, DnsServer, upstreams
 from swarm.worker.network.names import NameTable
 
 
@@ -112,6 +114,23 @@ def test_an_agent_that_starts_again_knows_the_addresses_that_were_given(table):
     assert behind(again, address) == ["d1"]
 
 
+def test_what_is_gone_holds_nothing():
+    fresh = NameTable()
+    for number in range(50):
+        row = service("1", "shop", f"n{number}", tasks=[f"t{number}", f"u{number}"])
+        fresh.update(complete=False, services=[row])
+        first, _ = fresh.resolve(f"tasks.n{number}.shop.stack.swarm")
+        (address,) = fresh.resolve(f"n{number}.shop.stack.swarm")
+        reach = next(fresh.reaches(first, 0.0))
+        fresh.failed(reach, 0.0)
+        assert behind(fresh, address)
+    assert len(fresh._addresses) == len(fresh._holders) == 3
+    assert fresh.resolve("n49.shop.stack.swarm") == [address]
+    fresh.update(complete=True, services=[])
+    fresh.failed(reach, 0.0)
+    assert fresh == NameTable()
+
+
 @given(st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=40))
 def test_no_two_have_one_address(keys):
     table = NameTable()
@@ -151,3 +170,36 @@ async def test_it_is_asked_over_udp_and_tcp():
         await server.close()
     assert direct.answer == over_tcp.answer
     assert direct.answer[0][0].to_text() == server._table.resolve("example")[0]
+
+
+async def test_what_is_no_question_does_no_harm(table):
+    rng = random.Random(7)
+    server = DnsServer(table, [])
+    queries = [
+        dns.message.make_query(name, kind, use_edns=edns).to_wire()
+        for name in ("db.shop.stack.swarm", "tasks.db", "x")
+        for kind in ("A", "ANY", "AXFR")
+        for edns in (None, 0)
+    ]
+    for _ in range(3000):
+        wire = bytearray(rng.choice(queries))
+        for _ in range(rng.randint(0, 5)):
+            wire[rng.randrange(len(wire))] = rng.randrange(256)
+        del wire[rng.choice((len(wire), rng.randrange(len(wire)))) :]
+        answer = await server.answer(bytes(wire))
+        assert answer is None or answer.to_wire(max_size=answer.request_payload or 512)
+
+
+async def test_questions_that_nobody_answers_are_not_kept_without_end():
+    server = DnsServer(NameTable(), ["127.0.0.2"])
+    query = dns.message.make_query("example.com", "A").to_wire()
+    for _ in range(2 * QUESTIONS_MAX):
+        server.datagram_received(query, ("127.0.0.1", 9))
+    assert len(server._answering) == QUESTIONS_MAX
+    await server.close()
+
+
+def test_only_addresses_are_asked(tmp_path):
+    file = tmp_path / "resolv.conf"
+    file.write_text("search x\nnameserver 10.0.0.1\nnameserver dns.example\nnameserver ::1\n")
+    assert upstreams(file) == ["10.0.0.1", "::1"]
