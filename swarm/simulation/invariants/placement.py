@@ -8,7 +8,7 @@ before it counts too. Such a task is evicted as soon as it is seen, which rest.p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from swarm.api.v1.node_pb2 import Node
 from swarm.api.v1.service_pb2 import ServiceRevision
@@ -50,13 +50,16 @@ class PlacementInvariants:
                     self._on.setdefault(after.node_id, {})[after.id] = after
                     if before is None:
                         placed.append(after)
+        later = {task.id for task in placed}
         for task in placed:
-            self._check(task)
+            later.discard(task.id)
+            self._check(task, later)
 
     def _demand(self, task: Task) -> Demand:
         return self._demands.get((task.service_id, task.revision), NO_DEMAND)
 
-    def _check(self, task: Task) -> None:
+    def _check(self, task: Task, later: Collection[str]) -> None:
+        """`later`: tasks placed after it, by whose revision there may be more."""
         rows = self._nodes.get(task.node_id, [])
         demand = self._demand(task)
         if not any(keeps_tasks(row, demand) for row in rows):
@@ -67,7 +70,11 @@ class PlacementInvariants:
         if rows:
             self._check_room(rows[0])
         limit = demand.max_replicas_per_node
-        tasks = [t for t in self._on[task.node_id].values() if t.service_id == task.service_id]
+        tasks = [
+            t
+            for t in self._on[task.node_id].values()
+            if t.service_id == task.service_id and t.id not in later
+        ]
         if task.slot and limit and sum(wanted(t) for t in tasks) > limit:
             raise Violation(
                 "no more replicas on a node than may be",

@@ -95,6 +95,14 @@ def is_due(work: Work, service: Service, spec: ServiceSpec, tasks: Sequence[Task
     return spec.HasField("replicated") and not (outdated and in_progress(service))
 
 
+def is_under_way(work: Work, tasks: Sequence[Task]) -> bool:
+    """Has a replacement begun that does not run yet?"""
+    current = slots.newest_wanted(tasks)
+    return current is not None and any(
+        wanted(task) and slots.is_moving(work, task, current) for task in tasks
+    )
+
+
 def begin(work: Work, service: Service, key: SlotKey, old: Task) -> None:
     """Start a task beside `old`, to take its place once it runs."""
     carried = list(old.restarts_at_ns) if old.revision == service.task_revision else []
@@ -107,11 +115,9 @@ def progress_of(
     """Where the slot is. Sets a timer where a replacement failed: attempts are never closer than
     the service's restart delay."""
     current = slots.newest_wanted(tasks)
-    if current is None:
-        return Progress.DONE
-    if any(wanted(task) and slots.is_moving(work, task, current) for task in tasks):
+    if is_under_way(work, tasks):
         return Progress.IN_FLUX
-    if not is_due(work, service, spec, tasks):
+    if current is None or not is_due(work, service, spec, tasks):
         return Progress.DONE
     failed = [t.meta.updated_at_ns for t in tasks if t.replaces == current.id and ended(t)]
     again_ns = max(failed, default=0) + restart.delay_ns(work.restart_policy(current))

@@ -76,7 +76,11 @@ def settle_slot(work: Work, rollouts: Rollouts, moves: Moves, key: SlotKey, inte
         # What says that a job's slot is complete is no history, however many came after it.
         history = [t for t in tasks if not (is_job(spec) and jobs.is_complete(service, [t]))]
         reap_slot(work, history, spec.task.restart.max_attempts)
-    moves.note(key, move.progress_of(work, service, spec, key, tasks))
+    moved = move.progress_of(work, service, spec, key, tasks)
+    if moved is Progress.DONE and move.is_under_way(work, found):
+        # What this draft takes away stands until that is stored: no other slot moves before.
+        moved = Progress.IN_FLUX
+    moves.note(key, moved)
     now = work.draft.service(service.id)
     if now is not None and now.revision != service.revision:
         rollouts.hold(service.id)
