@@ -10,8 +10,9 @@ from swarm.cli.command import DockerCommand
 from swarm.cli.errors import CliError
 from swarm.cli.flags import STRING, docker_bool_option
 from swarm.cli.registry_check import check
-from swarm.cli.registry_logins import Login, RegistryLogins, server_of
+from swarm.cli.registry_logins import Login, RegistryLogins
 from swarm.cli.session import Session
+from swarm.worker.images.reference import server_of
 
 
 @click.command(

@@ -25,7 +25,8 @@ from urllib.request import (
 )
 
 from swarm.cli.errors import CliError
-from swarm.cli.registry_logins import DOCKER_HUB, Login
+from swarm.cli.registry_logins import Login
+from swarm.worker.images.reference import DOCKER_HUB
 
 _TIMEOUT_S = 15.0
 _ANSWER_MAX_BYTES = 1 << 20

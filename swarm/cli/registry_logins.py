@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from swarm.cli.errors import CliError
-from swarm.worker.images.reference import parse
+from swarm.worker.images.reference import parse, server_of
 
-DOCKER_HUB = "https://index.docker.io/v1/"
-_HUB_HOSTS = ("", "docker.io", "index.docker.io", "registry-1.docker.io")
 _HELPER_TIMEOUT_S = 60.0
 # The name under which helpers keep a token that stands for a login.
 _USER_OF_TOKENS = "<token>"
@@ -40,13 +38,6 @@ class Login:
         }
         text = json.dumps({key: value for key, value in shown.items() if value})
         return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def server_of(registry: str) -> str:
-    """What docker calls a registry in its file: HOST[:PORT], or Docker Hub's address of old."""
-    host = registry.partition("://")[2] or registry
-    host = host.partition("/")[0]
-    return DOCKER_HUB if host in _HUB_HOSTS else host
 
 
 def registry_auth(environment: Mapping[str, str], image: str) -> str:

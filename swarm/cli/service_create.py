@@ -107,6 +107,7 @@ def create(session: Session, image: str, command: tuple[str, ...], **flags: Any)
     from swarm.api.v1.control_pb2 import CreateServiceRequest, PlannedChange
     from swarm.cli.client import new_request_id
     from swarm.cli.plan import show_plan
+    from swarm.cli.registry_logins import registry_auth
     from swarm.cli.waiting import wait_for_service
 
     request = CreateServiceRequest(request_id=new_request_id(), spec=spec)
@@ -114,6 +115,8 @@ def create(session: Session, image: str, command: tuple[str, ...], **flags: Any)
         # --check-index has nothing to add: a service of that name is refused anyway.
         change = PlannedChange(create_service=request)
         return show_plan(session.client, [change], flags["format"])
+    if flags["with_registry_auth"]:
+        request.registry_auth = registry_auth(session.environment, image)
     answer = session.client.ask(lambda stubs: stubs.control.CreateService, request)
     for warning in answer.warnings:
         click.echo(warning, err=True)

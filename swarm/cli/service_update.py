@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from swarm.cli.errors import CliError
 from swarm.cli.flags import LIST, STRING, UINT, docker_bool_option
 from swarm.cli.plan import show_plan
 from swarm.cli.planflag import check_format, plan_flags
+from swarm.cli.registry_logins import registry_auth
 from swarm.cli.service_flags import (
     ADDRESS,
     COMMAND,
@@ -60,15 +62,19 @@ def change_service(
     *,
     back_to: int = 0,
     check_index: int | None = None,
+    login: Callable[[str], str] | None = None,
 ) -> pb.UpdateServiceResponse:
     """Read the spec, change it, write it; where somebody else came between, once more. Without a
-    `change` the service goes back to revision `back_to` (0: its previous spec).
+    `change` the service goes back to revision `back_to` (0: its previous spec). `login`: from an
+    image to what it is pulled with, to be sent along.
 
     Raises CliError; so may `change`.
     """
     attempt = 0
     while True:
         request = _request(client, reference, change, back_to, check_index)
+        if login is not None:
+            request.registry_auth = login(request.spec.task.container.image)
         try:
             return client.ask(lambda stubs: stubs.control.UpdateService, request)
         except OutdatedError:
@@ -234,7 +240,8 @@ def update(session: Session, service: str, **flags: Any) -> int | None:
     if flags["plan"]:
         planned = _planned(session.client, service, change, check_index)
         return show_plan(session.client, [planned], flags["format"])
-    answer = change_service(session.client, service, change, check_index=check_index)
+    login = partial(registry_auth, session.environment) if flags["with_registry_auth"] else None
+    answer = change_service(session.client, service, change, check_index=check_index, login=login)
     for warning in answer.warnings:
         click.echo(warning, err=True)
     click.echo(service)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import click
@@ -23,6 +24,7 @@ from swarm.cli.flags import (
 from swarm.cli.names import natural
 from swarm.cli.plan import EXIT_CHANGES, EXIT_NOTHING_TO_DO, show_plan
 from swarm.cli.planflag import check_format, plan_flags
+from swarm.cli.registry_logins import registry_auth
 from swarm.cli.service_flags import wait_timeout_flag
 from swarm.cli.service_list import FILTERS as SERVICE_FILTERS
 from swarm.cli.service_list import print_services
@@ -58,7 +60,7 @@ def stack() -> None:
     usage="[OPTIONS] STACK",
     aliases=("up",),
     help="Deploy a new stack or update an existing stack",
-    unsupported=("--resolve-image=value", "--with-registry-auth"),
+    unsupported=("--resolve-image=value",),
 )
 @file_flags("--compose-file", "-c")
 @docker_bool_option(
@@ -68,6 +70,9 @@ def stack() -> None:
 @plan_flags
 @docker_bool_option("--quiet", "-q", help="Suppress progress output")
 @wait_timeout_flag()
+@docker_bool_option(
+    "--with-registry-auth", help="Send registry authentication details to Swarm agents"
+)
 @click.argument("name", metavar="STACK")
 @click.pass_obj
 def deploy(
@@ -83,6 +88,7 @@ def deploy(
     format: str | None,  # noqa: A002 - the flag's name
     quiet: bool,
     wait_timeout: int | None,
+    with_registry_auth: bool,
 ) -> None:
     read = _read(session, name, files, env_files, profiles)
     check_format(plan, format)
@@ -90,7 +96,10 @@ def deploy(
         request = request_of(read, prune=prune, check_index=check_index)
         change = pb.PlannedChange(deploy_stack=request)
         raise click.exceptions.Exit(show_plan(session.client, [change], format))
-    services = deploy_stack(session.client, read, prune=prune, quiet=quiet, check_index=check_index)
+    login = partial(registry_auth, session.environment) if with_registry_auth else None
+    services = deploy_stack(
+        session.client, read, prune=prune, quiet=quiet, check_index=check_index, login=login
+    )
     if not detach:
         wait_for_services(session.client, services, quiet=quiet, timeout=wait_timeout)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -57,9 +57,11 @@ def deploy(
     prune: bool,
     quiet: bool = False,
     check_index: int | None = None,
+    login: Callable[[str], str] | None = None,
 ) -> list[str]:
     """Build what is to be built, then change the cluster, at once. The names of its services, in
-    the order in which they depend on each other. Raises CliError.
+    the order in which they depend on each other. `login`: from an image to what it is pulled with,
+    to be sent along. Raises CliError.
     """
     build_images(client, stack.builds)
     # Those are not waited for to run: who depends on them waits for them to be done.
@@ -70,6 +72,9 @@ def deploy(
         if dependency.condition == DEPENDENCY_CONDITION_COMPLETED
     }
     request = request_of(stack, prune=prune, check_index=check_index)
+    if login is not None:
+        logins = {s.annotations.name: login(s.task.container.image) for s in stack.services}
+        request.registry_auths.update({name: auth for name, auth in logins.items() if auth})
     changes = client.ask(lambda stubs: stubs.control.DeployStack, request).changes
     for change in changes:
         if not quiet:

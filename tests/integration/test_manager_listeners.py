@@ -362,7 +362,15 @@ async def test_no_secret_in_what_users_and_nodes_see(manager: OneManager) -> Non
     secret = manager.token("manager").rsplit("-", 1)[1].encode()
     async with manager.admin() as channel:
         stub = ControlStub(channel)
+        request = a_service("pulled")
+        request.registry_auth = "a-login-to-a-registry"
+        made = await stub.CreateService(request)
+        (stored,) = manager.store.services()
+        assert stored.registry_auth == request.registry_auth
+        history = control.ServiceHistoryRequest(reference="pulled")
         shown = [
+            made.SerializeToString(),
+            (await stub.ServiceHistory(history)).SerializeToString(),
             (await stub.GetCluster(control.GetClusterRequest())).SerializeToString(),
             (await stub.ListNodes(control.ListNodesRequest())).SerializeToString(),
         ]
@@ -372,6 +380,7 @@ async def test_no_secret_in_what_users_and_nodes_see(manager: OneManager) -> Non
     for answer in shown:
         assert root_key not in answer
         assert secret not in answer
+        assert stored.registry_auth.encode() not in answer
 
 
 async def test_an_agent_speaks_for_its_own_node_alone(manager: OneManager) -> None:

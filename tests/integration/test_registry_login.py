@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from swarm.cli.main import main
-from swarm.cli.registry_logins import RegistryLogins, registry_auth, server_of
+from swarm.cli.registry_logins import RegistryLogins, registry_auth
+from swarm.worker.images.reference import server_of
 from tests.registry import Registry, serve_registry
 
 # As docker's own helpers are; it keeps a login in a file beside it, and notes its arguments.

@@ -606,7 +606,10 @@ class CreateServiceRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    REGISTRY_AUTH_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    registry_auth: _builtins.str
+    """Docker's X-Registry-Auth value; secret."""
     @_builtins.property
     def spec(self) -> _service_pb2.ServiceSpec: ...
     def __init__(
@@ -614,10 +617,11 @@ class CreateServiceRequest(_message.Message):
         *,
         request_id: _builtins.str = ...,
         spec: _service_pb2.ServiceSpec | None = ...,
+        registry_auth: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["registry_auth", b"registry_auth", "request_id", b"request_id", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -732,6 +736,7 @@ class UpdateServiceRequest(_message.Message):
     ROLLBACK_FIELD_NUMBER: _builtins.int
     ROLLBACK_TO_FIELD_NUMBER: _builtins.int
     CHECK_INDEX_FIELD_NUMBER: _builtins.int
+    REGISTRY_AUTH_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     service_id: _builtins.str
     version: _builtins.int
@@ -742,6 +747,8 @@ class UpdateServiceRequest(_message.Message):
     """Which; 0: the previous one."""
     check_index: _builtins.int
     """Refused if the spec was changed after this revision of the store."""
+    registry_auth: _builtins.str
+    """Docker's X-Registry-Auth value; secret. Empty: the service keeps what it has."""
     @_builtins.property
     def spec(self) -> _service_pb2.ServiceSpec: ...
     def __init__(
@@ -754,10 +761,11 @@ class UpdateServiceRequest(_message.Message):
         rollback: _builtins.bool = ...,
         rollback_to: _builtins.int = ...,
         check_index: _builtins.int | None = ...,
+        registry_auth: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index", "request_id", b"request_id", "rollback", b"rollback", "rollback_to", b"rollback_to", "service_id", b"service_id", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index", "registry_auth", b"registry_auth", "request_id", b"request_id", "rollback", b"rollback", "rollback_to", b"rollback_to", "service_id", b"service_id", "spec", b"spec", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__check_index: _TypeAlias = _typing.Literal["check_index"]  # noqa: Y015
     _WhichOneofArgType__check_index: _TypeAlias = _typing.Literal["_check_index", b"_check_index"]  # noqa: Y015
@@ -1821,6 +1829,26 @@ class DeployStackRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class RegistryAuthsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     SERVICES_FIELD_NUMBER: _builtins.int
@@ -1829,6 +1857,7 @@ class DeployStackRequest(_message.Message):
     PRUNE_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     CHECK_INDEX_FIELD_NUMBER: _builtins.int
+    REGISTRY_AUTHS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     name: _builtins.str
     prune: _builtins.bool
@@ -1843,6 +1872,10 @@ class DeployStackRequest(_message.Message):
     def secrets(self) -> _containers.RepeatedCompositeFieldContainer[_secret_pb2.SecretSpec]: ...
     @_builtins.property
     def configs(self) -> _containers.RepeatedCompositeFieldContainer[_config_pb2.ConfigSpec]: ...
+    @_builtins.property
+    def registry_auths(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """By the name of a service, as in UpdateServiceRequest."""
+
     def __init__(
         self,
         *,
@@ -1854,10 +1887,11 @@ class DeployStackRequest(_message.Message):
         prune: _builtins.bool = ...,
         plan: _builtins.bool = ...,
         check_index: _builtins.int | None = ...,
+        registry_auths: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index", "configs", b"configs", "name", b"name", "plan", b"plan", "prune", b"prune", "request_id", b"request_id", "secrets", b"secrets", "services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_index", b"_check_index", "check_index", b"check_index", "configs", b"configs", "name", b"name", "plan", b"plan", "prune", b"prune", "registry_auths", b"registry_auths", "request_id", b"request_id", "secrets", b"secrets", "services", b"services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__check_index: _TypeAlias = _typing.Literal["check_index"]  # noqa: Y015
     _WhichOneofArgType__check_index: _TypeAlias = _typing.Literal["_check_index", b"_check_index"]  # noqa: Y015

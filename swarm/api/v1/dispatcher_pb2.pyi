@@ -311,6 +311,31 @@ class IngressService(_message.Message):
 Global___IngressService: _TypeAlias = IngressService  # noqa: Y015
 
 @_typing.final
+class RegistryLogin(_message.Message):
+    """With what the images of a service's tasks are pulled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    REGISTRY_AUTH_FIELD_NUMBER: _builtins.int
+    service_id: _builtins.str
+    registry_auth: _builtins.str
+    """Docker's X-Registry-Auth value; secret."""
+    def __init__(
+        self,
+        *,
+        service_id: _builtins.str = ...,
+        registry_auth: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["registry_auth", b"registry_auth", "service_id", b"service_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegistryLogin: _TypeAlias = RegistryLogin  # noqa: Y015
+
+@_typing.final
 class Dependencies(_message.Message):
     """Secrets and configs that the tasks of the Assignments after it need, each sent to a session once.
     They never touch the node's disk.
@@ -320,19 +345,23 @@ class Dependencies(_message.Message):
 
     SECRETS_FIELD_NUMBER: _builtins.int
     CONFIGS_FIELD_NUMBER: _builtins.int
+    LOGINS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def secrets(self) -> _containers.RepeatedCompositeFieldContainer[_secret_pb2.Secret]: ...
     @_builtins.property
     def configs(self) -> _containers.RepeatedCompositeFieldContainer[_config_pb2.Config]: ...
+    @_builtins.property
+    def logins(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegistryLogin]: ...
     def __init__(
         self,
         *,
         secrets: _abc.Iterable[_secret_pb2.Secret] | None = ...,
         configs: _abc.Iterable[_config_pb2.Config] | None = ...,
+        logins: _abc.Iterable[Global___RegistryLogin] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["configs", b"configs", "secrets", b"secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configs", b"configs", "logins", b"logins", "secrets", b"secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -351,6 +380,7 @@ class Assignments(_message.Message):
     INGRESS_FIELD_NUMBER: _builtins.int
     REMOVED_SECRET_IDS_FIELD_NUMBER: _builtins.int
     REMOVED_CONFIG_IDS_FIELD_NUMBER: _builtins.int
+    REMOVED_LOGIN_IDS_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     revision: _builtins.int
     """The store's revision it was computed from; agents refuse an older one."""
@@ -372,6 +402,10 @@ class Assignments(_message.Message):
 
     @_builtins.property
     def removed_config_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def removed_login_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of services."""
+
     def __init__(
         self,
         *,
@@ -384,10 +418,11 @@ class Assignments(_message.Message):
         ingress: _abc.Iterable[Global___IngressService] | None = ...,
         removed_secret_ids: _abc.Iterable[_builtins.str] | None = ...,
         removed_config_ids: _abc.Iterable[_builtins.str] | None = ...,
+        removed_login_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "incarnation", b"incarnation", "ingress", b"ingress", "removed_config_ids", b"removed_config_ids", "removed_secret_ids", b"removed_secret_ids", "removed_task_ids", b"removed_task_ids", "revision", b"revision", "revisions", b"revisions", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "incarnation", b"incarnation", "ingress", b"ingress", "removed_config_ids", b"removed_config_ids", "removed_login_ids", b"removed_login_ids", "removed_secret_ids", b"removed_secret_ids", "removed_task_ids", b"removed_task_ids", "revision", b"revision", "revisions", b"revisions", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

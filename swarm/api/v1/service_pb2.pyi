@@ -1152,6 +1152,7 @@ class Service(_message.Message):
     PENDING_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    REGISTRY_AUTH_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     """Unique among services."""
@@ -1165,6 +1166,10 @@ class Service(_message.Message):
     """What `rollback` goes back to; 0 for none."""
     held: _builtins.bool
     """No task of it is made yet: what it depends on has not come so far. Once false, it stays so."""
+    registry_auth: _builtins.str
+    """Docker's X-Registry-Auth value, with which its image is pulled. Secret: in no view, given to the
+    nodes of its tasks alone. It is kept until another is sent.
+    """
     @_builtins.property
     def meta(self) -> _types_pb2.Meta: ...
     @_builtins.property
@@ -1192,10 +1197,11 @@ class Service(_message.Message):
         pending: Global___PendingReason | None = ...,
         update: Global___UpdateStatus | None = ...,
         held: _builtins.bool = ...,
+        registry_auth: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta", "pending", b"pending", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "id", b"id", "meta", b"meta", "name", b"name", "pending", b"pending", "ports", b"ports", "previous_revision", b"previous_revision", "revision", b"revision", "task_revision", b"task_revision", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "id", b"id", "meta", b"meta", "name", b"name", "pending", b"pending", "ports", b"ports", "previous_revision", b"previous_revision", "registry_auth", b"registry_auth", "revision", b"revision", "task_revision", b"task_revision", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

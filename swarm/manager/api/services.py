@@ -9,7 +9,8 @@ from swarm.manager.api.interceptor import Context
 from swarm.manager.api.requests import ControlRequests, index_of
 from swarm.manager.api.views import service_view
 from swarm.manager.core.requests import RequestIds
-from swarm.manager.core.validate import resolve, service
+from swarm.manager.core.validate import registry_login, resolve, service
+from swarm.manager.core.validate.registry_login import without_login
 
 
 class ServiceMethods(ControlRequests):
@@ -56,14 +57,17 @@ class ServiceMethods(ControlRequests):
         found = resolve.service(store, request.reference)
         rows = [store.revision_row(found.id, n) for n in store.revisions_of_service(found.id)]
         kept = [row for row in rows if row is not None]
-        return pb.ServiceHistoryResponse(service=found, revisions=kept)
+        return pb.ServiceHistoryResponse(service=without_login(found), revisions=kept)
 
     async def _create(self, request: pb.CreateServiceRequest, who: str) -> pb.CreateServiceResponse:
         request_id = request.request_id
 
         def build() -> Transaction:
             ids = RequestIds(request_id)
-            return service.create(self.manager.store, request.spec, ids, time.time_ns(), who)
+            store, now_ns = self.manager.store, time.time_ns()
+            transaction = service.create(store, request.spec, ids, now_ns, who)
+            registry_login.give(transaction, request.registry_auth)
+            return transaction
 
         await self.commit(request_id, build)
         return pb.CreateServiceResponse(service=self._view(RequestIds(request_id).new()))
@@ -75,7 +79,9 @@ class ServiceMethods(ControlRequests):
             if request.rollback:
                 to = request.rollback_to
                 return service.rollback(store, key, version, now_ns, who, to, index)
-            return service.update(store, key, version, request.spec, now_ns, who, index)
+            transaction = service.update(store, key, version, request.spec, now_ns, who, index)
+            registry_login.give(transaction, request.registry_auth)
+            return transaction
 
         await self.commit(request.request_id, build)
         return pb.UpdateServiceResponse(service=self._view(request.service_id))

@@ -23,6 +23,7 @@ from swarm.manager.core.manager import ManagerCore
 from swarm.manager.core.modes import is_job
 from swarm.manager.core.orchestrator.dependencies import in_words, unmet
 from swarm.manager.core.store import SlotKey, View, slot_key
+from swarm.manager.core.validate.registry_login import without_login
 
 
 def node_view(node: Node, core: ManagerCore) -> NodeView:
@@ -52,7 +53,7 @@ def manager_view(member: Member, core: ManagerCore) -> ManagerView:
 
 def service_view(service: Service, view: View) -> ServiceView:
     answer = ServiceView(
-        service=service,
+        service=without_login(service),
         spec=view.spec(service.id, service.revision),
         running_tasks=sum(
             task.status.state == TASK_STATE_RUNNING and task.desired_state <= TASK_STATE_RUNNING

@@ -26,6 +26,7 @@ from swarm.manager.api.interceptor import Context
 from swarm.manager.api.requests import ControlRequests
 from swarm.manager.api.views import without_data, without_secrets
 from swarm.manager.core.store import Store, StoreChange, StoreObject
+from swarm.manager.core.validate.registry_login import without_login
 from swarm.manager.manager import Unavailable
 
 _PAGE = 200
@@ -74,7 +75,7 @@ def to_object(item: StoreObject) -> Object:
         case Node():
             return Object(node=item)
         case Service():
-            return Object(service=item)
+            return Object(service=without_login(item))
         case ServiceRevision():
             return Object(service_revision=item)
         case Task():

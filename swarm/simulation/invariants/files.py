@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from swarm.api.v1.config_pb2 import Config
 from swarm.api.v1.secret_pb2 import Secret
 from swarm.api.v1.service_pb2 import Service, ServiceRevision
-from swarm.api.v1.store_pb2 import TABLE_SECRET
+from swarm.api.v1.store_pb2 import TABLE_CONFIG, TABLE_SECRET
 from swarm.api.v1.task_pb2 import Task
 from swarm.manager.core.dispatcher.dependencies import needed_by
 from swarm.manager.core.store import FileKey, Store, StoreChange, files_of_container, wanted
@@ -92,7 +92,7 @@ def surplus(name: str, core: AgentCore, store: Store) -> str | None:
     """At rest: what a node holds and its tasks do not need, or need and it does not hold."""
     needed = {key for task in store.tasks_of_node(name) for key in needed_by(task, store)}
     secrets = {key for table, key in needed if table == TABLE_SECRET}
-    configs = {key for table, key in needed if table != TABLE_SECRET}
+    configs = {key for table, key in needed if table == TABLE_CONFIG}
     held = core.dependencies
     if set(held.secrets) != secrets or set(held.configs) != configs:
         return f"{name} holds {len(held.secrets)}+{len(held.configs)} files, needs {len(needed)}"

@@ -12,9 +12,9 @@ from swarm.simulation.mutants.patches import Maker, Patch
 def secret_kept() -> list[Patch]:
     """A node is never told that none of its tasks needs a secret any more."""
 
-    def withdrawn(self: SentDependencies) -> tuple[list[str], list[str]]:
+    def withdrawn(self: SentDependencies) -> tuple[list[str], list[str], list[str]]:
         del self
-        return [], []
+        return [], [], []
 
     return [(SentDependencies, "withdrawn", withdrawn)]
 

@@ -1,4 +1,5 @@
-"""The secrets and configs that a manager gave this node: in memory, never in the database.
+"""The secrets, configs and logins to registries that a manager gave this node: in memory, never in
+the database.
 
 A restarted agent has none. Tasks that run keep what was laid out for them; one that is yet to be
 prepared waits until a manager has said what it is given.
@@ -18,6 +19,7 @@ class Dependencies:
     def __init__(self) -> None:
         self._secrets: dict[str, Secret] = {}
         self._configs: dict[str, Config] = {}
+        self._logins: dict[str, str] = {}
         # Heard, and to be held with the assignments that come after it.
         self._arriving = DependenciesMessage()
 
@@ -29,6 +31,11 @@ class Dependencies:
     def configs(self) -> Mapping[str, Config]:
         return self._configs
 
+    @property
+    def logins(self) -> Mapping[str, str]:
+        """By the service whose images they are for, as Docker's X-Registry-Auth value."""
+        return self._logins
+
     def arrived(self, message: DependenciesMessage) -> None:
         self._arriving.MergeFrom(message)
 
@@ -39,11 +46,14 @@ class Dependencies:
     def take(self, assignments: Assignments) -> None:
         """Hold what has arrived, and let go of what is not needed any more."""
         if assignments.complete:
-            self._secrets, self._configs = {}, {}
+            self._secrets, self._configs, self._logins = {}, {}, {}
         self._secrets |= {secret.id: secret for secret in self._arriving.secrets}
         self._configs |= {config.id: config for config in self._arriving.configs}
+        self._logins |= {row.service_id: row.registry_auth for row in self._arriving.logins}
         for secret_id in assignments.removed_secret_ids:
             self._secrets.pop(secret_id, None)
         for config_id in assignments.removed_config_ids:
             self._configs.pop(config_id, None)
+        for service_id in assignments.removed_login_ids:
+            self._logins.pop(service_id, None)
         self._arriving = DependenciesMessage()

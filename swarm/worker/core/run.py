@@ -104,6 +104,7 @@ def task_run(
     """What to run. Raises RuntimeRefused for a placeholder that cannot be expanded, and for a
     secret or a config that is not among the `dependencies`."""
     container = spec.task.container
+    dependencies = dependencies or Dependencies()
     values = _values(task, spec, node)
     name = task_name(task)
     try:
@@ -118,6 +119,7 @@ def task_run(
         task_id=task.id,
         name=name,
         image=container.image,
+        registry_auth=dependencies.logins.get(task.service_id, ""),
         command=tuple(container.command),
         args=tuple(container.args),
         env=env + _generic_env(task) + _demo_env(task, container, node),
@@ -140,7 +142,7 @@ def task_run(
         stop_signal=container.stop_signal,
         stop_grace_period_ns=int(stop_grace_s(spec) * 1e9),
         mounts=mounts,
-        files=task_files(container, dependencies or Dependencies(), values, env),
+        files=task_files(container, dependencies, values, env),
         limits=Limits(
             nano_cpus=resources.limits.nano_cpus,
             memory_bytes=resources.limits.memory_bytes,

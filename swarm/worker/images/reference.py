@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+DOCKER_HUB = "https://index.docker.io/v1/"
+_HUB_HOSTS = ("", "docker.io", "index.docker.io", "registry-1.docker.io")
+
 
 class Reference(NamedTuple):
     """`name` in full, as docker.io/library/nginx; `tag` "" only beside a digest."""
@@ -40,3 +43,10 @@ def familiar(reference: Reference) -> str:
     """As a person writes it: nginx:1, not docker.io/library/nginx:1."""
     name = reference.name.removeprefix("docker.io/").removeprefix("library/")
     return f"{name}:{reference.tag}" if reference.tag else name
+
+
+def server_of(registry: str) -> str:
+    """What docker calls a registry in its file: HOST[:PORT], or Docker Hub's address of old."""
+    host = registry.partition("://")[2] or registry
+    host = host.partition("/")[0]
+    return DOCKER_HUB if host in _HUB_HOSTS else host

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.worker.images.reference import parse
+from swarm.worker.images.registry_auth import credentials
 from swarm.worker.runtime.port import RuntimeFailed, RuntimeRefused
 
 _LOGIN_WORDS = ("unauthorized", "authentication required", "invalid username/password")
@@ -39,7 +40,7 @@ async def _copy(reference: str, registry_auth: str, archive: Path) -> None:
     image = parse(reference)
     source = f"{image.name}@{image.digest}" if image.digest else f"{image.name}:{image.tag}"
     registry = image.name.partition("/")[0]
-    with _in_memory(json.dumps({"auths": _logins(registry, registry_auth)})) as logins:
+    with _in_memory(json.dumps({"auths": _logins(reference, registry_auth)})) as logins:
         process = await asyncio.create_subprocess_exec(
             "skopeo", "copy", "--quiet", "--retry-times=0", f"--authfile=/proc/self/fd/{logins}",
             f"--src-tls-verify={str(not _is_loopback(registry)).lower()}",
@@ -79,18 +80,15 @@ def verdict(reference: str, said: str) -> RuntimeRefused | RuntimeFailed:
     return RuntimeFailed(f'image "{reference}": its registry cannot be reached ({why})')
 
 
-def _logins(registry: str, registry_auth: str) -> dict[str, dict[str, str]]:
-    """From Docker's X-Registry-Auth value."""
-    if not registry_auth:
+def _logins(reference: str, registry_auth: str) -> dict[str, dict[str, str]]:
+    """As skopeo's file has them."""
+    login = credentials(reference, registry_auth)
+    if not login:
         return {}
-    try:
-        padded = registry_auth + "=" * (-len(registry_auth) % 4)
-        login: dict[str, str] = json.loads(base64.urlsafe_b64decode(padded))
-        if token := login.get("identitytoken"):
-            return {registry: {"identitytoken": token}}
-        pair = f"{login['username']}:{login['password']}"
-    except (ValueError, KeyError, AttributeError):
-        raise RuntimeRefused("the registry credentials are damaged", "registry_auth") from None
+    registry = parse(reference).name.partition("/")[0]
+    if token := login.get("identitytoken"):
+        return {registry: {"identitytoken": token}}
+    pair = f"{login.get('username', '')}:{login.get('password', '')}"
     return {registry: {"auth": base64.b64encode(pair.encode()).decode()}}
 
 

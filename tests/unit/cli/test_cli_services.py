@@ -1,5 +1,6 @@
 """`swarmctl service …` against a manager, in Docker's words."""
 
+import base64
 import json
 
 import pytest
@@ -482,3 +483,25 @@ def test_max_concurrent_is_for_jobs(manager, swarmctl) -> None:
         1,
         "max-concurrent can only be used with replicated-job mode\n",
     )
+
+
+def test_with_registry_auth_sends_the_login_to_the_images_registry(
+    manager, swarmctl, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    pair = base64.b64encode(b"me:secret").decode()
+    auths = {"registry.example:5000": {"auth": pair}, "other.example": {"auth": "!"}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
+
+    def sent(*words: str) -> str:
+        assert swarmctl("service", words[0], "--detach", *words[1:]).code == 0
+        auth = manager.requests[-1].registry_auth
+        return json.loads(base64.urlsafe_b64decode(auth))["serveraddress"] if auth else ""
+
+    image = "registry.example:5000/app:1"
+    assert sent("create", "--name", "a", "--with-registry-auth", image) == "registry.example:5000"
+    assert sent("create", "--name", "b", image) == ""
+    assert sent("create", "--name", "c", "--with-registry-auth", "redis") == ""
+    assert sent("update", "--with-registry-auth", "a") == "registry.example:5000"
+    assert sent("update", "--with-registry-auth", "--image", "other.example/x", "a") == ""
+    assert sent("update", "--label-add", "x=y", "a") == ""

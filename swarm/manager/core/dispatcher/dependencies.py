@@ -1,15 +1,16 @@
-"""The secrets and configs that one session's tasks need: what is to be sent, what to be forgotten.
+"""The secrets, configs and logins that one session's tasks need: what is to be sent or forgotten.
 
 Each is sent once, to nodes that need it alone, and withdrawn when no task there needs it any more.
 A task needs them until it has ended or is to stop: what it runs with is laid out for it by then.
+A service's login to its registry goes by the service's id; a new one goes out with the next task.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from swarm.api.v1.dispatcher_pb2 import Dependencies
-from swarm.api.v1.store_pb2 import TABLE_SECRET
+from swarm.api.v1.dispatcher_pb2 import Dependencies, RegistryLogin
+from swarm.api.v1.store_pb2 import TABLE_CONFIG, TABLE_SECRET, TABLE_SERVICE, Table
 from swarm.api.v1.task_pb2 import TASK_STATE_ASSIGNED, Task
 from swarm.manager.core.store import FileKey, View, ended, files_of_container, wanted
 
@@ -24,14 +25,16 @@ def needed_by(task: Task | None, view: View) -> tuple[FileKey, ...]:
     spec = view.spec(task.service_id, task.revision)
     if spec is None:
         return ()
-    return tuple(dict.fromkeys(files_of_container(spec.task.container)))
+    login = [(TABLE_SERVICE, task.service_id)] if _login(view, task.service_id) else []
+    return tuple(dict.fromkeys([*files_of_container(spec.task.container), *login]))
 
 
 class SentDependencies:
     def __init__(self) -> None:
         self._needs: dict[str, tuple[FileKey, ...]] = {}
         self._users: dict[FileKey, dict[str, None]] = {}
-        self._sent: dict[FileKey, None] = {}
+        # Of a login what it was: all else is never another under its id.
+        self._sent: dict[FileKey, str] = {}
 
     def needs(self, task_id: str) -> bool:
         """Whether something was needed for this task."""
@@ -58,22 +61,23 @@ class SentDependencies:
     def unsent(self, view: View) -> Iterator[Dependencies]:
         """Messages with all that is needed and was not sent."""
         message = Dependencies()
-        for key in [key for key in self._users if key not in self._sent]:
+        for key in [key for key in self._users if self._sent.get(key) != _login_of(key, view)]:
             if not _add(message, key, view):
                 continue  # removed meanwhile: the node rejects the task
-            self._sent[key] = None
+            self._sent[key] = _login_of(key, view)
             if message.ByteSize() >= MESSAGE_BYTES:
                 yield message
                 message = Dependencies()
-        if message.secrets or message.configs:
+        if message.ByteSize():
             yield message
 
-    def withdrawn(self) -> tuple[list[str], list[str]]:
-        """Ids of secrets and of configs that were sent and that no task needs any more."""
+    def withdrawn(self) -> tuple[list[str], list[str], list[str]]:
+        """Ids of secrets, of configs and of services with a login, that were sent and that no task
+        needs any more."""
         gone = [key for key in self._sent if key not in self._users]
         for key in gone:
             del self._sent[key]
-        return _ids(gone, secrets=True), _ids(gone, secrets=False)
+        return _ids(gone, TABLE_SECRET), _ids(gone, TABLE_CONFIG), _ids(gone, TABLE_SERVICE)
 
 
 def _add(message: Dependencies, key: FileKey, view: View) -> bool:
@@ -83,11 +87,27 @@ def _add(message: Dependencies, key: FileKey, view: View) -> bool:
         if secret is not None:
             message.secrets.append(secret)
         return secret is not None
+    if table == TABLE_SERVICE:
+        login = _login(view, row_id)
+        if login:
+            message.logins.append(RegistryLogin(service_id=row_id, registry_auth=login))
+        return bool(login)
     config = view.config(row_id)
     if config is not None:
         message.configs.append(config)
     return config is not None
 
 
-def _ids(keys: Iterable[FileKey], *, secrets: bool) -> list[str]:
-    return [row_id for table, row_id in keys if (table == TABLE_SECRET) is secrets]
+def _login_of(key: FileKey, view: View) -> str:
+    table, row_id = key
+    return _login(view, row_id) if table == TABLE_SERVICE else ""
+
+
+def _login(view: View, service_id: str) -> str:
+    """Empty where there is none, or no such service any more."""
+    service = view.service(service_id)
+    return service.registry_auth if service is not None else ""
+
+
+def _ids(keys: Iterable[FileKey], wanted: Table.ValueType) -> list[str]:
+    return [row_id for table, row_id in keys if table == wanted]

@@ -342,8 +342,8 @@ class Sessions:
         session.ingress_number = self._ingress.number
         session.tasks.clear()
         session.owes_complete = False
-        secrets, configs = session.dependencies.withdrawn()
-        news = (tasks, removed, ingress, secrets, configs)
+        secrets, configs, logins = session.dependencies.withdrawn()
+        news = (tasks, removed, ingress, secrets, configs, logins)
         if not complete and not any(news):
             return None
         return Assignments(
@@ -356,6 +356,7 @@ class Sessions:
             ingress=ingress,
             removed_secret_ids=secrets,
             removed_config_ids=configs,
+            removed_login_ids=logins,
         )
 
 

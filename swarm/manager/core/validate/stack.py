@@ -27,7 +27,7 @@ from swarm.api.v1.store_pb2 import TABLE_SERVICE, Change, Guard, Table, Transact
 from swarm.manager.core.orchestrator.dependencies import cycle_of
 from swarm.manager.core.store import Draft, Ids, View, noun_of, table_of
 from swarm.manager.core.store.objects import unwrap
-from swarm.manager.core.validate import files, service
+from swarm.manager.core.validate import files, registry_login, service
 from swarm.manager.core.validate.errors import ErrorCode, InvalidRequest
 from swarm.stacks import STACK_LABEL
 
@@ -53,7 +53,7 @@ def deploy(
         for old in services_of(view, request.name):
             service.check_version(view, old.id, 0, request.check_index)
     for spec in specs:
-        work.service(spec)
+        work.service(spec, request.registry_auths.get(spec.annotations.name, ""))
     _check_dependencies(work.draft, specs)
     if request.prune:
         wanted = {spec.annotations.name for spec in specs}
@@ -161,23 +161,28 @@ class _Deployment:
             return
         self._perform(update(old))
 
-    def service(self, spec: ServiceSpec) -> None:
+    def service(self, spec: ServiceSpec, registry_auth: str) -> None:
         name = spec.annotations.name
         old = self.draft.service_by_name(name)
         if old is None:
             assert self.ids is not None, "only a deployment creates"
-            self._perform(service.create(self.draft, spec, self.ids, self.now_ns, self.who))
+            made = service.create(self.draft, spec, self.ids, self.now_ns, self.who)
+            registry_login.give(made, registry_auth)
+            self._perform(made)
             return
         before = self.draft.spec(old.id, old.revision)
         assert before is not None, "a service's current revision is never pruned"
         self._check_ours("service", name, before.annotations.labels.get(STACK_LABEL))
         # `service update --force` of the past is no difference.
         spec.task.force_update = spec.task.force_update or before.task.force_update
-        if service.whole(self.draft, spec) == before:
+        same_login = registry_auth in ("", old.registry_auth)
+        if same_login and service.whole(self.draft, spec) == before:
             self._note(old.id, TABLE_SERVICE, name, STACK_ACTION_UNCHANGED)
             return
         version = old.meta.version
-        self._perform(service.update(self.draft, old.id, version, spec, self.now_ns, self.who))
+        update = service.update(self.draft, old.id, version, spec, self.now_ns, self.who)
+        registry_login.give(update, registry_auth)
+        self._perform(update)
 
     def remove_service(self, old: Service) -> None:
         self._perform(service.remove(self.draft, old.id, self.who))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, cast
 import aiohttp
 from aiodocker import Docker, DockerError
 
+from swarm.worker.images.registry_auth import credentials
 from swarm.worker.runtime.docker.errors import engine_errors, pull_verdict, reason
 from swarm.worker.runtime.port import Image, RuntimeFailed, RuntimeRefused
 
@@ -95,25 +94,15 @@ class DockerImages:
 
     async def pull(self, reference: str, registry_auth: str) -> None:
         """Raises RuntimeRefused or RuntimeFailed (`pull_verdict`)."""
-        name, auth = reference, None
-        if registry_auth:
+        name, auth = reference, credentials(reference, registry_auth)
+        if auth and "/" not in reference:
             # aiodocker wants a name with a slash where it is given credentials.
-            name = reference if "/" in reference else f"docker.io/library/{reference}"
-            auth = _credentials(registry_auth)
+            name = f"docker.io/library/{reference}"
         try:
-            async for _ in self._docker.images.pull(name, auth=auth, stream=True):
+            async for _ in self._docker.images.pull(name, auth=auth or None, stream=True):
                 pass
         except (DockerError, aiohttp.ClientError, OSError) as error:
             raise pull_verdict(reference, error) from None
-
-
-def _credentials(registry_auth: str) -> dict[str, Any]:
-    """The JSON in an X-Registry-Auth value."""
-    try:
-        padded = registry_auth + "=" * (-len(registry_auth) % 4)
-        return json.loads(base64.urlsafe_b64decode(padded))
-    except ValueError:
-        raise RuntimeRefused("the registry credentials are damaged", "registry_auth") from None
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

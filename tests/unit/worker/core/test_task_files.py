@@ -121,6 +121,18 @@ def test_a_task_is_given_its_secret_and_the_database_is_not(world) -> None:
     assert not [row for row in world.rows.values() if DATA in row]
 
 
+def test_a_task_is_pulled_with_its_services_login_and_the_database_has_none(world) -> None:
+    held = DependenciesMessage()
+    held.logins.add(service_id="svc-t2", registry_auth=DATA.decode())
+    world.receive(dependencies=held)
+    world.assign("t2", needs())
+    world.pass_time(1)
+    (prepare,) = world.of(do.Prepare)
+    assert prepare.run.registry_auth == DATA.decode()
+    assert DATA.decode() not in repr(prepare)
+    assert not [row for row in world.rows.values() if DATA in row]
+
+
 def test_a_secret_that_no_manager_has_is_named(world) -> None:
     world.assign("t1", needs("k"))
     world.pass_time(1)

@@ -50,6 +50,12 @@ class Manager:
         self.create(Service(id=name, name=name, revision=1, task_revision=1))
         self.create(ServiceRevision(id=f"{name}.1", service_id=name, revision=1, spec=spec))
 
+    def log_in(self, service, login):
+        row = Service()
+        row.CopyFrom(self.store.service(service))
+        row.registry_auth = login
+        self.write(lambda draft: draft.replace(row))
+
     def apply(self, transactions):
         self.index += 1
         applied = self.store.apply(self.index, 1, LogPayload(transactions=transactions))
@@ -98,9 +104,11 @@ class Manager:
                 assert not gone, "before the assignments"
                 given += [s.id for s in message.dependencies.secrets]
                 given += [c.id for c in message.dependencies.configs]
+                given += [login.registry_auth for login in message.dependencies.logins]
             elif message.HasField("assignments"):
                 gone += message.assignments.removed_secret_ids
                 gone += message.assignments.removed_config_ids
+                gone += message.assignments.removed_login_ids
         return given, gone
 
 
@@ -163,3 +171,22 @@ def test_what_is_large_goes_in_several_messages(manager):
     kinds = [message.WhichOneof("kind") for _, message in flushed]
     assert kinds == ["info", "dependencies", "dependencies", "assignments"]
     assert not [m for _, m in flushed if m.ByteSize() > 2 << 20]
+
+
+def test_a_login_goes_to_the_nodes_of_its_service_and_a_new_one_with_the_next_task(manager):
+    manager.log_in("none", "old login")
+    manager.task("t1", "none")
+    manager.task("t2", "both", node="b")
+    manager.open("a")
+    manager.open("b")
+    assert manager.flush("a") == (["old login"], [])
+    manager.open("b")
+    assert manager.flush("b") == (["k1", "k2"], [])
+    manager.log_in("none", "new login")
+    assert manager.flush("a") == ([], [])
+    manager.task("t3", "none")
+    assert manager.flush("a") == (["new login"], [])
+    manager.ends("t1")
+    assert manager.flush("a") == ([], [])
+    manager.ends("t3")
+    assert manager.flush("a") == ([], ["none"])

@@ -18,6 +18,7 @@ from swarm.api.v1.store_pb2 import VERDICT_OK, LogPayload
 from swarm.api.v1.types_pb2 import Annotations
 from swarm.manager.core.store import RandomIds, Store
 from swarm.manager.core.validate import InvalidRequest, service, stack
+from swarm.manager.core.validate.registry_login import without_login
 
 
 class Cluster:
@@ -25,6 +26,7 @@ class Cluster:
         self.store = Store(check_mutation=True)
         self.ids = RandomIds(random.Random(1).getrandbits)
         self.index = 0
+        self.logins: dict[str, str] = {}
 
     def apply(self, transaction) -> None:
         self.index += 1
@@ -32,7 +34,7 @@ class Cluster:
         assert [v.code for v in applied.verdicts] == [VERDICT_OK], applied.verdicts
 
     def deploy(self, *parts, name="s", prune=False):
-        request = pb.DeployStackRequest(name=name, prune=prune)
+        request = pb.DeployStackRequest(name=name, prune=prune, registry_auths=self.logins)
         for part in parts:
             kinds = {ServiceSpec: "services", SecretSpec: "secrets", ConfigSpec: "configs"}
             getattr(request, kinds[type(part)]).append(part)
@@ -164,3 +166,22 @@ def test_what_somebody_changed_meanwhile(cluster):
         stack.deploy(cluster.store, request, cluster.ids, 0, "me")
     request.check_index = cluster.store.revision
     stack.deploy(cluster.store, request, cluster.ids, 0, "me")
+
+
+def test_a_login_is_the_services_and_of_no_spec(cluster) -> None:
+    cluster.logins = {"a": "login"}
+    cluster.deploy(spec("a"), spec("b"))
+    first, other = (cluster.store.service_by_name(name) for name in "ab")
+    assert (first.registry_auth, other.registry_auth) == ("login", "")
+    unchanged = [("a", pb.STACK_ACTION_UNCHANGED)]
+    assert cluster.deploy(spec("a")) == unchanged
+    cluster.logins = {}
+    assert cluster.deploy(spec("a")) == unchanged
+    cluster.logins = {"a": "another"}
+    assert cluster.deploy(spec("a")) == [("a", pb.STACK_ACTION_UPDATED)]
+    again = cluster.store.service_by_name("a")
+    assert (again.registry_auth, again.revision) == ("another", first.revision)
+    assert without_login(again).registry_auth == ""
+    cluster.logins = {"a": "x" * (65 << 10)}
+    with pytest.raises(InvalidRequest, match="larger than 64 KiB"):
+        cluster.deploy(spec("a"))
