@@ -36,6 +36,7 @@ from swarm.manager.core.orchestrator.move import Moves
 from swarm.manager.core.orchestrator.reaper import prune_revisions
 from swarm.manager.core.orchestrator.services import plan_service, settle_slot
 from swarm.manager.core.orchestrator.update import Rollouts
+from swarm.manager.core.orchestrator.update_status import in_progress, is_paused
 from swarm.manager.core.orchestrator.work import Work
 from swarm.manager.core.raft import Status
 from swarm.manager.core.scheduler.scheduler import Scheduler
@@ -240,6 +241,7 @@ class Brain:
             self._scheduler.task_removed(old)
             self._agenda.add_slot(slot_key(old))
             self._note_prunable(old, view)
+            self._look_at_dependents(old.service_name)
             return
         self._scheduler.task_changed(new, view)
         if old is None:
@@ -247,6 +249,7 @@ class Brain:
                 self._agenda.add_slot(slot_key(new))
         elif old.desired_state != new.desired_state:
             self._agenda.add_slot(slot_key(new))
+            self._look_at_dependents(new.service_name)
         elif old.status.state != new.status.state and new.status.state >= TASK_STATE_RUNNING:
             if ended(new):
                 self._scheduler.nodes.failed(new)
@@ -291,6 +294,7 @@ class Brain:
             or old.revision != new.revision
             or old.held != new.held
             or _goes_on(old, new)
+            or _gives_up(old, new)
         ):
             self._agenda.add_service(service_id)
             self._prune[service_id] = None
@@ -458,3 +462,8 @@ class Brain:
 def _goes_on(old: Service, new: Service) -> bool:
     """A user's update with nothing new in it: one that was paused goes on."""
     return old.HasField("update") and not new.HasField("update")
+
+
+def _gives_up(old: Service, new: Service) -> bool:
+    """An update is paused: what it was to replace is left to drains, as anything else is."""
+    return in_progress(old) and is_paused(new)

@@ -16,7 +16,7 @@ from swarm.api.v1.task_pb2 import TASK_STATE_RUNNING, Task
 from swarm.manager.core.orchestrator import node as nodes
 from swarm.manager.core.orchestrator import restart
 from swarm.manager.core.orchestrator import slot as slots
-from swarm.manager.core.orchestrator.agenda import Intent
+from swarm.manager.core.orchestrator.agenda import Agenda, Intent
 from swarm.manager.core.orchestrator.update import Progress, Rollout
 from swarm.manager.core.orchestrator.update_status import in_progress
 from swarm.manager.core.orchestrator.work import Work
@@ -34,6 +34,12 @@ class Moves:
     def forget(self, service_id: str) -> None:
         """The service is gone."""
         self._of.pop(service_id, None)
+
+    def look_again(self, agenda: Agenda, service_id: str) -> None:
+        """The service is planned anew: what was wanted of slots whose turn had come is void."""
+        moves = self._of.get(service_id)
+        for key in moves.in_flux if moves is not None else ():
+            agenda.add_slot(key)
 
     def note(self, key: SlotKey, progress: Progress) -> None:
         """A slot was looked at."""

@@ -34,6 +34,7 @@ def plan_service(work: Work, rollouts: Rollouts, moves: Moves, service_id: str) 
     else:
         spec = work.draft.spec(service_id, service.revision)
         plan = _plan(rollouts, service, spec) if spec is not None else None
+        moves.look_again(work.agenda, service_id)
         if update_status.in_progress(service):
             rollouts.look_at(service_id)
     if plan is not None:

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from swarm.api.v1.node_pb2 import NODE_AVAILABILITY_DRAIN
 from swarm.api.v1.service_pb2 import (
     DEPENDENCY_CONDITION_COMPLETED,
     DEPENDENCY_CONDITION_HEALTHY,
@@ -134,6 +135,22 @@ def test_a_service_that_is_removed_is_not_waited_for(cluster):
 def test_nothing_to_start_is_nothing_to_wait_for(cluster):
     create_held(cluster, "db", [], spec=cluster.spec(0))
     create_held(cluster, "web", ["db"])
+    assert len(cluster.live("web")) == 1
+
+
+@pytest.mark.parametrize("goes", ["remove_node", "drain"])
+def test_a_node_that_goes_is_waited_for_no_longer(cluster, goes):
+    """Of a global service, on the node that never came so far."""
+    create_held(cluster, "db", [], spec=cluster.spec(None))
+    create_held(cluster, "web", ["db"])
+    for task in cluster.tasks("db"):
+        if task.node_id != "c":
+            cluster.report(task, TASK_STATE_RUNNING)
+    assert cluster.store.service("web").held
+    if goes == "drain":
+        cluster.set_availability("c", NODE_AVAILABILITY_DRAIN)
+    else:
+        cluster.remove_node("c")
     assert len(cluster.live("web")) == 1
 
 

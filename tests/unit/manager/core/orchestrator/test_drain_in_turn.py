@@ -8,6 +8,7 @@ import pytest
 from swarm.api.v1.managers_pb2 import HeardNode
 from swarm.api.v1.node_pb2 import NODE_AVAILABILITY_DRAIN
 from swarm.api.v1.service_pb2 import (
+    RESTART_CONDITION_NONE,
     UPDATE_STATE_PAUSED,
     Placement,
     ReplicatedJob,
@@ -272,3 +273,38 @@ def test_by_chance(new_cluster, seed: int) -> None:
     cluster.pass_time(60)
     for name in drained:
         assert not [t for t in cluster.store.tasks_of_node(name) if t.status.state <= 512]
+
+
+def test_a_change_of_the_service_meanwhile_stops_no_drain(new_cluster) -> None:
+    """What was about to move is compared with the new spec, and moves then."""
+    cluster = new_cluster(pass_changes=2)
+    cluster.add_node("a")
+    cluster.create_service("web", cluster.spec(6))
+    cluster.obey()
+    cluster.add_node("b")
+    cluster.slow = True
+    drain(cluster, "a", 6)
+    assert cluster.in_flight, "two are on their way, and four are to follow"
+    cluster.scale("web", 7)
+    cluster.deliver()
+    cluster.obey()
+    assert running_on(cluster, "web") == ["b"] * 7
+
+
+def test_what_an_update_left_behind_when_it_paused_moves_too(new_cluster) -> None:
+    cluster = new_cluster()
+    cluster.add_node("a")
+    cluster.create_service("web", cluster.spec(3))
+    cluster.obey()
+    cluster.add_node("b")
+    spec = cluster.spec(
+        3, image="nginx:broken", restart=RestartPolicy(condition=RESTART_CONDITION_NONE)
+    )
+    spec.update.parallelism = 1
+    cluster.update_service("web", spec)
+    drain(cluster, "a")
+    (new,) = [task for task in cluster.live("web") if task.revision == 2]
+    cluster.report(new, TASK_STATE_FAILED)
+    assert cluster.store.service("web").update.state == UPDATE_STATE_PAUSED
+    cluster.obey()
+    assert running_on(cluster, "web") == ["b", "b"]
