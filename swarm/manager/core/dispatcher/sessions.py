@@ -33,6 +33,9 @@ from swarm.manager.core.store import StoreChange, View, ended
 
 # Changes are collected so long (swarmkit dispatcher.go).
 BATCH_S = 0.1
+# A node says what it has taken in before the request that makes it known is through, and that may
+# have to wait for a leader: so long nothing of it is forgotten.
+UNKNOWN_S = 60.0
 
 
 @dataclass(slots=True)
@@ -58,6 +61,8 @@ class _Session:
     owes_complete: bool = True
     owes_duties: bool = True
     duties: ImageDuties = field(default_factory=ImageDuties)
+    # Images that the node has and the cluster does not know: when it is to forget each.
+    unknown: dict[str, float] = field(default_factory=dict[str, float])
     # Tasks that are new, other or gone since the last flush.
     tasks: dict[str, None] = field(default_factory=dict[str, None])
     sent_revisions: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
@@ -212,7 +217,7 @@ class Sessions:
             ]
             messages.append(ManagerMessage(assignments=assignments))
         if session.owes_duties:
-            messages += self._new_duties(session, node, view)
+            messages += self._new_duties(session, node, view, now)
         if session.reports.acks:
             acks = StatusAck(updates=session.reports.acks)
             messages.append(ManagerMessage(acknowledged=acks))
@@ -249,10 +254,11 @@ class Sessions:
             return
         if not isinstance(old, Node) or not isinstance(new, Node):
             self._owe(session, now)
-        elif old.role != new.role or old.spec != new.spec:
+            return
+        if old.role != new.role or old.spec != new.spec:
             session.owes_info = True
             self._owe(session, now)
-        elif old.description.images.digests != new.description.images.digests:
+        if old.description.images.digests != new.description.images.digests:
             session.owes_duties = True
             self._owe(session, now)
 
@@ -264,8 +270,10 @@ class Sessions:
             if isinstance(row, Image)
             for node_id in row.keeper_node_ids
         }
-        if not isinstance(new, Image):
+        if isinstance(old, Image) and not isinstance(new, Image):
             nodes.update(dict.fromkeys(self._of_node))
+            for session in self._of_node.values():
+                session.unknown[old.id] = float("-inf")
         for node_id in nodes:
             session = self._of_node.get(node_id)
             if session is not None:
@@ -292,9 +300,12 @@ class Sessions:
                 self._owe(session, now)
 
     def _owe(self, session: _Session, now: float) -> None:
-        if session.due_at is None:
-            session.due_at = max(now, session.flushed_at + BATCH_S)
-            heapq.heappush(self._due, (session.due_at, session.id))
+        self._owe_at(session, max(now, session.flushed_at + BATCH_S))
+
+    def _owe_at(self, session: _Session, at: float) -> None:
+        if session.due_at is None or at < session.due_at:
+            session.due_at = at
+            heapq.heappush(self._due, (at, session.id))
 
     # Messages
 
@@ -310,11 +321,22 @@ class Sessions:
             root_certificate_pem=cluster.root_certificate_pem,
         )
 
-    def _new_duties(self, session: _Session, node: Node, view: View) -> list[ManagerMessage]:
-        session.owes_duties = False
+    def _new_duties(
+        self, session: _Session, node: Node, view: View, now: float
+    ) -> list[ManagerMessage]:
+        forget_at = {
+            digest: session.unknown.get(digest, now + UNKNOWN_S)
+            for digest in node.description.images.digests
+            if view.image(digest) is None
+        }
+        session.unknown = forget_at
+        later = [at for at in forget_at.values() if at > now]
+        session.owes_duties = bool(later)
+        if later:
+            self._owe_at(session, min(later))
         duties = ImageDuties(
             keep=sorted(view.images_kept_by(node.id)),
-            forget=[key for key in node.description.images.digests if view.image(key) is None],
+            forget=[digest for digest, at in forget_at.items() if at <= now],
         )
         if duties == session.duties:
             return []

@@ -4,9 +4,11 @@ import pytest
 
 from swarm.api.v1.cluster_pb2 import Cluster, ClusterSpec
 from swarm.api.v1.dispatcher_pb2 import SessionHello, TaskStatusUpdate
+from swarm.api.v1.image_pb2 import Image
 from swarm.api.v1.node_pb2 import NODE_ROLE_MANAGER, NODE_STATE_DOWN, Node, NodeStatus
 from swarm.api.v1.service_pb2 import ReplicatedService, Service, ServiceRevision, ServiceSpec
 from swarm.api.v1.store_pb2 import (
+    TABLE_IMAGE,
     TABLE_NODE,
     TABLE_SERVICE,
     TABLE_TASK,
@@ -26,7 +28,7 @@ from swarm.api.v1.task_pb2 import (
     TaskStatus,
 )
 from swarm.api.v1.types_pb2 import PortConfig
-from swarm.manager.core.dispatcher.sessions import Sessions
+from swarm.manager.core.dispatcher.sessions import UNKNOWN_S, Sessions
 from swarm.manager.core.store import Draft, Store
 
 
@@ -332,3 +334,42 @@ def test_another_store_makes_everything_complete_again(opened):
     assert [row.id for row in assignments.revisions] == ["web.1"]
     assert [entry.service_id for entry in assignments.ingress] == ["web"]
     assert [u.task_id for u in messages["acknowledged"].updates] == ["t1"]
+
+
+def takes_in(manager, digest):
+    """The agent of node a says that it has the image."""
+    node = Node()
+    node.CopyFrom(manager.store.node("a"))
+    node.description.images.digests.append(digest)
+    manager.write(lambda draft: draft.replace(node))
+
+
+def test_an_image_that_is_made_known_in_a_moment_is_not_forgotten(opened):
+    takes_in(opened, "sha256:1")
+    assert "image_duties" not in opened.later()
+    opened.now += UNKNOWN_S / 2
+    assert "image_duties" not in opened.flush()
+    opened.create(Image(id="sha256:1", keeper_node_ids=["a"]))
+    duties = opened.later()["image_duties"]
+    assert (duties.keep, duties.forget) == (["sha256:1"], [])
+    opened.now += UNKNOWN_S
+    assert "image_duties" not in opened.flush()
+
+
+def test_an_image_that_is_never_made_known_is_forgotten_in_the_end(opened):
+    takes_in(opened, "sha256:1")
+    opened.later()
+    opened.status("t1", TASK_STATE_RUNNING)  # what is owed at once is not kept back by it
+    assert opened.sessions.next_flush() <= opened.now + 0.1
+    opened.later()
+    opened.now = opened.sessions.next_flush()
+    assert opened.flush()["image_duties"].forget == ["sha256:1"]
+    assert opened.sessions.next_flush() is None
+
+
+def test_an_image_that_is_removed_is_forgotten_at_once(opened):
+    opened.create(Image(id="sha256:1", keeper_node_ids=["b"]))
+    takes_in(opened, "sha256:1")
+    opened.later()
+    opened.write(lambda draft: draft.delete(TABLE_IMAGE, "sha256:1"))
+    assert opened.later()["image_duties"].forget == ["sha256:1"]
