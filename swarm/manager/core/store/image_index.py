@@ -14,9 +14,9 @@ class ImageIndex:
 
     def move(self, old: Image | None, new: Image | None) -> None:
         if old is not None:
-            for name in old.names:
+            for name in dict.fromkeys(old.names):
                 del self.ids_by_image_name[name]
-            for node_id in old.keeper_node_ids:
+            for node_id in dict.fromkeys(old.keeper_node_ids):
                 kept = self.kept_by[node_id]
                 del kept[old.id]
                 if not kept:

@@ -89,6 +89,7 @@ def register(view: View, images: Iterable[Image], who: str) -> Transaction:
             row = Image()
             row.CopyFrom(image)
             row.names[:] = dict.fromkeys(names)
+            row.keeper_node_ids[:] = dict.fromkeys(image.keeper_node_ids)
             row.who = who
             rows.put(row)
         else:

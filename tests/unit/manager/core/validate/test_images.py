@@ -118,3 +118,15 @@ def test_names_that_are_no_image_of_the_cluster_stay_as_they_are(store: Store) -
         container = ContainerSpec(image=text)
         images.pin(store, container)
         assert container.image == text
+
+
+def test_an_archive_that_gives_a_name_twice(store: Store) -> None:
+    """Nothing that a manager could stumble over is left in the log."""
+    commit(store, images.register(store, [image(A, "web:1", "web:1")], "me"))
+    assert names(store) == {A: ["web:1"]}
+    commit(store, images.remove(store, "web:1", False, "me").transaction)
+
+    twice = Transaction(changes=[Change(create=wrap(image(B, "db:1", "db:1")))])
+    commit(store, twice)
+    commit(store, images.remove(store, B, True, "me").transaction)
+    assert names(store) == {}
