@@ -54,12 +54,12 @@ def deploy(
             service.check_version(view, old.id, 0, request.check_index)
     for spec in specs:
         work.service(spec, request.registry_auths.get(spec.annotations.name, ""))
-    _check_dependencies(work.draft, specs)
     if request.prune:
         wanted = {spec.annotations.name for spec in specs}
         for old in services_of(view, request.name):
             if old.name not in wanted:
                 work.remove_service(old)
+    _check_dependencies(work.draft, request.name, specs)
     return work.transaction(), work.done
 
 
@@ -271,7 +271,7 @@ def _labelled(rows: Iterable[Secret] | Iterable[Config], stack: str) -> list[Sec
     return [row for row in rows if row.spec.annotations.labels.get(STACK_LABEL) == stack]
 
 
-def _check_dependencies(draft: Draft, specs: Sequence[ServiceSpec]) -> None:
+def _check_dependencies(draft: Draft, stack: str, specs: Sequence[ServiceSpec]) -> None:
     for spec in specs:
         for dependency in spec.depends_on:
             if draft.service_by_name(dependency.service_name) is None:
@@ -280,6 +280,8 @@ def _check_dependencies(draft: Draft, specs: Sequence[ServiceSpec]) -> None:
                     "which is not there",
                     ErrorCode.NOT_FOUND,
                 )
-    cycle = cycle_of(specs)
+    # Services that this deployment does not name may wait as well.
+    of_stack = [draft.spec(row.id, row.revision) for row in services_of(draft, stack)]
+    cycle = cycle_of([spec for spec in of_stack if spec is not None])
     if cycle:
         raise InvalidRequest(f"a cycle of depends_on: {' -> '.join(cycle)}")

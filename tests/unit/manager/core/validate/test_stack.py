@@ -123,6 +123,14 @@ def test_what_can_never_start(cluster, parts, said):
         cluster.deploy(*parts)
 
 
+def test_no_ring_is_closed_with_a_service_of_an_earlier_deployment(cluster):
+    cluster.deploy(spec("s_db"), spec("s_a", needs=["s_db"]), spec("s_b", needs=["s_a"]))
+    with pytest.raises(InvalidRequest, match="a cycle of depends_on: s_a -> s_b -> s_a"):
+        cluster.deploy(spec("s_a", needs=["s_b"]))
+    cluster.deploy(spec("s_a", needs=["s_db"]), spec("s_db", needs=[]), prune=True)
+    cluster.deploy(spec("s_db"), spec("s_a", needs=["s_db"]))
+
+
 def test_a_secret_does_not_change_its_content(cluster):
     cluster.deploy(secret("s_key"))
     with pytest.raises(InvalidRequest, match=r"secret s_key has other content now.*s_key_v2"):
