@@ -69,6 +69,8 @@ class ImageFetcher:
             await self._store.adopt(found.image)
         except OSError as error:
             raise RuntimeFailed(f"image {found.image.id}: {error.strerror or error}") from None
+        except ImageDamaged as error:
+            raise RuntimeFailed(f"image {found.image.id} cannot be used: {error}") from None
         finally:
             layout.arriving = set()
 

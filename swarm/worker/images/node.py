@@ -79,7 +79,10 @@ class NodeImages:
         self._keeping = asyncio.create_task(self._keep(list(digests), set(forget)))
 
     async def _keep(self, digests: list[str], forget: set[str]) -> None:
-        await self.store.forget(forget)
+        try:
+            await self.store.forget(forget)
+        except OSError as error:
+            log.warning("images that the swarm has no more stay here: %s", error.strerror or error)
         while digests:
             for digest in list(digests):
                 try:
