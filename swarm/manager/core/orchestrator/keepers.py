@@ -7,6 +7,7 @@ whichever a hash of both gives, so that many images are spread over the nodes.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from swarm.api.v1.image_pb2 import Image
 from swarm.api.v1.node_pb2 import NODE_STATE_READY, Node
@@ -46,7 +47,7 @@ class Keepers:
     def write(self, draft: Draft) -> None:
         if not self._to_see:
             return
-        nodes = [node for node in draft.nodes() if _was_ready(node)]
+        nodes = {node.id: node for node in draft.nodes() if _was_ready(node)}
         for image_id in self._to_see:
             image = draft.image(image_id)
             if image is None:
@@ -63,17 +64,18 @@ class Keepers:
         self._to_see.clear()
 
 
-def chosen(image: Image, nodes: list[Node]) -> list[str]:
+def chosen(image: Image, nodes: Mapping[str, Node]) -> list[str]:
     """Of the nodes that are ready, in order of preference."""
-    place = {node_id: number for number, node_id in enumerate(image.keeper_node_ids)}
+    kept = [node_id for node_id in image.keeper_node_ids if node_id in nodes][:COPIES]
+    if len(kept) == COPIES:
+        return kept
 
-    def preference(node: Node) -> tuple[int, bool, bytes]:
+    def preference(node: Node) -> tuple[bool, bytes]:
         has_it = image.id in node.description.images.digests
-        weight = hashlib.sha256(f"{image.id} {node.id}".encode()).digest()
-        return place.get(node.id, len(place)), not has_it, weight
+        return not has_it, hashlib.sha256(f"{image.id} {node.id}".encode()).digest()
 
-    able = [node for node in nodes if node.description.images.address]
-    return [node.id for node in sorted(able, key=preference)[:COPIES]]
+    others = sorted((node for node in nodes.values() if node.id not in kept), key=preference)
+    return [*kept, *(node.id for node in others)][:COPIES]
 
 
 def _was_ready(row: object) -> bool:

@@ -72,5 +72,6 @@ def test_too_few_nodes_until_another_comes() -> None:
 
 
 def test_who_has_it_already_is_rather_a_keeper() -> None:
-    nodes = [node(f"n{number}") for number in range(9)] + [node("has", IMAGE)]
+    rows = [node(f"n{number}") for number in range(9)] + [node("has", IMAGE)]
+    nodes = {row.id: row for row in rows}
     assert chosen(Image(id=IMAGE, keeper_node_ids=["n4"]), nodes) == ["n4", "has"]
