@@ -32,6 +32,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "raft: snapshots": ("test_a_snapshot_is_saved_every_so_many_entries_as_the_cluster_says",),
     "raft: size limits": ("test_a_request_that_is_too_large_is_refused_in_a_line",),
     "raft: followers ask the leader": ("test_a_follower_asks_the_leader_for_as_long_as_is_left",),
+    "raft: wedge guard": ("test_a_frozen_leader_and_a_frozen_worker",),
     "raft: ids never come back": (
         "test_who_was_removed_or_is_another_is_told_so",
         "test_a_manager_that_lost_its_log_stays_out_until_it_has_a_new_id",
@@ -244,10 +245,13 @@ SHOWN: dict[str, tuple[str, ...]] = {
 DIFFERENT: dict[str, str] = {
     "cluster: data path, address pools": "networks",
     "raft: ticks": "| Raft election |",
+    "raft: a wedged leader hands over": "| A leader that can't go on |",
+    "managers: address change": "| A manager that comes back at another address |",
     "managers: autolock": "autolock",
     "CA rotation, external CA": "CA\nrotation",
     "nodes: heartbeat": "| Heartbeat, node down |",
     "nodes: unknown, disconnected": "| Node states |",
+    "nodes: registration limit": "| Sessions of one node |",
     "services: isolation, credential spec": "`--isolation`",
     "services: only constraints changed": "A change of constraints alone",
     "nodes: fewer resources than reserved": "A node that reports less CPU",
