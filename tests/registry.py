@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -27,9 +28,11 @@ class Registry(BaseHTTPRequestHandler):
 
     blobs: ClassVar[dict[str, tuple[str, bytes]]] = {}
     tags: ClassVar[dict[str, str]] = {}
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         path = self.path.removeprefix("/v2/")
+        self.asked.append(path)
         # At its root a registry says how it wants to be logged in to.
         asks = not path or "private/" in path
         if path.startswith("/token?"):
@@ -74,13 +77,13 @@ class Registry(BaseHTTPRequestHandler):
         pass
 
 
-@asynccontextmanager
-async def serve_registry(folder: Path) -> AsyncGenerator[str]:
+@contextmanager
+def serve_registry(folder: Path) -> Generator[str]:
     """HOST:PORT; it has public/app:1 and private/app:1."""
     archive = folder.with_name("app.tar")
-    await write_demo_image(archive, "app:1")
+    asyncio.run(write_demo_image(archive, "app:1"))
     store = ImageStore(Layout(folder))
-    (image,) = await store.load(archive)
+    (image,) = asyncio.run(store.load(archive))
     for blob in image.blobs:
         kind = "application/octet-stream"
         if blob.digest == image.id:

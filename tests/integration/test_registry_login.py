@@ -6,15 +6,15 @@ import base64
 import io
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from registry import Registry, serve_registry
 
 from swarm.cli.main import main
 from swarm.cli.registry_logins import RegistryLogins, registry_auth
 from swarm.worker.images.reference import server_of
-from tests.registry import Registry, serve_registry
 
 # As docker's own helpers are; it keeps a login in a file beside it, and notes its arguments.
 HELPER = """#!/bin/sh
@@ -30,8 +30,8 @@ esac
 
 
 @pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[str]:
-    async with serve_registry(tmp_path / "served") as address:
+def registry(tmp_path: Path) -> Iterator[str]:
+    with serve_registry(tmp_path / "served") as address:
         yield address
 
 

@@ -9,7 +9,7 @@ from swarm.api.v1.image_pb2 import FindImageRequest, FindImageResponse
 from swarm.manager.api.authorization import caller_of
 from swarm.manager.api.interceptor import Context
 from swarm.manager.api.requests import READ_TIMEOUT_S
-from swarm.manager.core.validate import ErrorCode, InvalidRequest
+from swarm.manager.core.validate import ErrorCode, InvalidRequest, images
 from swarm.manager.image_nodes import ImageNodes
 from swarm.manager.logs import LogBroker
 from swarm.manager.manager import AgentSession, Manager, Unavailable
@@ -38,9 +38,10 @@ class DispatcherApi(DispatcherServicer):
     async def FindImage(self, request: FindImageRequest, context: Context) -> FindImageResponse:
         """What is committed by now: a task that names an image may be news to a follower."""
         await self._manager.read(READ_TIMEOUT_S)
-        image = self._manager.store.image(request.digest)
+        store, wanted = self._manager.store, request.digest or request.reference
+        image = store.image(wanted) if request.digest else images.named(store, wanted)
         if image is None:
-            raise InvalidRequest(f"image {request.digest} not found", ErrorCode.NOT_FOUND)
+            raise InvalidRequest(f"image {wanted} not found", ErrorCode.NOT_FOUND)
         peers = self._image_nodes.peers(image, caller_of(context).node_id)
         return FindImageResponse(image=image, peers=peers)
 

@@ -18,8 +18,10 @@ from swarm.security.node_keys import NodeBundle
 from swarm.security.tls import manager_channel, node_channel
 from swarm.worker.images.fetcher import ImageFetcher, UnknownImage
 from swarm.worker.images.layout import ImageDamaged, Layout
+from swarm.worker.images.registry import can_pull, pull
 from swarm.worker.images.serving import ImageServer
 from swarm.worker.images.store import ImageStore
+from swarm.worker.runtime.demo import is_demo
 from swarm.worker.runtime.port import Images, Runtime, RuntimeFailed, TaskRun
 
 log = logging.getLogger(__name__)
@@ -47,13 +49,14 @@ class NodeImages:
         self._fetcher = ImageFetcher(
             self.store,
             node_id,
-            self._find,
+            lambda digest: self._find(FindImageRequest(digest=digest)),
             lambda address, node: node_channel(address, node, bundle()),
         )
         self._server = ImageServer(self.store, self._fetcher, runtime, cluster_id, bundle)
         self._address = ""
         self._keeping: asyncio.Task[None] | None = None
         self._into_engine = asyncio.Lock()
+        self._pulling = asyncio.Lock()
 
     async def start(self, listen_host: str, advertise_host: str) -> None:
         """Serves from now on. Raises RuntimeFailed."""
@@ -99,18 +102,49 @@ class NodeImages:
     # What tasks need
 
     async def provide(self, run: TaskRun) -> TaskRun:
-        """The image is where the runtime looks for it, if it is one of the cluster's: those are
-        named with their digest. Raises RuntimeRefused, RuntimeFailed."""
+        """The image is where the runtime looks for it: taken from other nodes if it is one of the
+        cluster's, from its registry if it is none. Raises RuntimeRefused, RuntimeFailed."""
+        if self._runtime.name not in ("oci", "docker") or is_demo(run.image):
+            return run
         name, _, digest = run.image.partition("@")
-        if not digest or self._runtime.name not in ("oci", "docker"):
-            return run
+        if not digest:
+            if await self._runtime.images.has(run.image):
+                return run
+            # It may have been built or loaded since the service was made.
+            digest = await self._digest_of(run.image)
         try:
-            await self._fetcher.ensure(digest)
+            if digest:
+                await self._fetcher.ensure(digest)
         except UnknownImage:
-            return run  # a registry's
+            digest = ""
+        if not digest:
+            return await self._from_registry(run)
         if self._runtime.name == "oci":
-            return run
+            return replace(run, image=f"{name}@{digest}")
         return replace(run, image=await self.load_into(self._runtime.images, name, digest))
+
+    async def _digest_of(self, reference: str) -> str:
+        """What the cluster means by the name; empty for nothing. Raises RuntimeFailed."""
+        try:
+            found = await self._find(FindImageRequest(reference=reference))
+        except UnknownImage:
+            return ""
+        except ConnectionError as error:
+            raise RuntimeFailed(f"image {reference} can't be asked for: {error}") from None
+        return found.image.id
+
+    async def _from_registry(self, run: TaskRun) -> TaskRun:
+        """An engine pulls by itself; else skopeo does, for this node alone."""
+        if self._runtime.name != "oci" or not can_pull():
+            return run
+        async with self._pulling:
+            digest = self.store.pulled(run.image)
+            if not digest:
+                with self.store.scratch() as folder:
+                    archive = Path(folder) / "archive.tar"
+                    await pull(self._runtime, run.image, run.registry_auth, archive)
+                    digest = await self.store.keep_pulled(archive, run.image)
+        return replace(run, image=f"{run.image.partition('@')[0]}@{digest}")
 
     async def load_into(self, engine: Images, name: str, digest: str) -> str:
         """Gives an engine with images of its own this one; what it calls it."""
@@ -131,10 +165,10 @@ class NodeImages:
                     return known_as
             raise RuntimeFailed(f"the engine took image {digest}, but does not know it")
 
-    async def _find(self, digest: str) -> FindImageResponse:
+    async def _find(self, wanted: FindImageRequest) -> FindImageResponse:
         """Asks all managers: each knows by itself who takes the image just now."""
         answers = await asyncio.gather(
-            *(self._ask(address, digest) for address in self.managers()), return_exceptions=True
+            *(self._ask(address, wanted) for address in self.managers()), return_exceptions=True
         )
         found = [answer for answer in answers if isinstance(answer, FindImageResponse)]
         if found:
@@ -146,12 +180,12 @@ class NodeImages:
                 raise answer
         raise ConnectionError("no manager answers")
 
-    async def _ask(self, address: str, digest: str) -> FindImageResponse:
+    async def _ask(self, address: str, wanted: FindImageRequest) -> FindImageResponse:
         async with manager_channel(address, self._bundle()) as channel:
             try:
-                request = FindImageRequest(digest=digest)
-                return await DispatcherStub(channel).FindImage(request, timeout=FIND_TIMEOUT_S)
+                return await DispatcherStub(channel).FindImage(wanted, timeout=FIND_TIMEOUT_S)
             except grpc.aio.AioRpcError as error:
                 if error.code() == grpc.StatusCode.NOT_FOUND:
-                    raise UnknownImage(f"No such image: {digest}", "image") from None
+                    name = wanted.digest or wanted.reference
+                    raise UnknownImage(f"No such image: {name}", "image") from None
                 raise ConnectionError(error.details()) from None

@@ -22,13 +22,18 @@ _LOGIN_WORDS = ("unauthorized", "authentication required", "invalid username/pas
 _MISSING_WORDS = ("manifest unknown", "name unknown", "not found", "reading manifest")
 
 
+def can_pull() -> bool:
+    """Without an engine."""
+    return shutil.which("skopeo") is not None
+
+
 async def pull(runtime: Any, reference: str, registry_auth: str, archive: Path) -> None:
     """The image as an archive. A missing image, a refused login (both RuntimeRefused) and an
     unreachable registry (RuntimeFailed) are three different errors."""
     if runtime.name == "docker":
         await runtime.images.pull(reference, registry_auth)
         await runtime.images.save(reference, archive)
-    elif shutil.which("skopeo") is not None:
+    elif can_pull():
         await _copy(reference, registry_auth, archive)
     else:
         raise RuntimeFailed(
@@ -73,7 +78,11 @@ def verdict(reference: str, said: str) -> RuntimeRefused | RuntimeFailed:
     """Of skopeo's words."""
     lower = said.lower()
     if any(word in lower for word in _LOGIN_WORDS):
-        return RuntimeRefused(f'image "{reference}": the registry refused the login', "image")
+        return RuntimeRefused(
+            f'image "{reference}": the registry refused the login: `swarmctl login`, and send it '
+            "along (a service's with --with-registry-auth)",
+            "image",
+        )
     if any(word in lower for word in _MISSING_WORDS) and "connection refused" not in lower:
         return RuntimeRefused(f'image "{reference}": the registry has no such image', "image")
     why = said.rpartition(": ")[2].rstrip('"') or "skopeo does not say why"

@@ -12,8 +12,9 @@ from typing import Any
 
 from swarm.api.v1.image_pb2 import Image, ImageBlob
 from swarm.worker.images.archive import Loaded, load_archive, save_archives
-from swarm.worker.images.layout import MISSHAPEN, Descriptor, ImageDamaged, Layout
+from swarm.worker.images.layout import MISSHAPEN, NAME, Descriptor, ImageDamaged, Layout
 from swarm.worker.images.pieces import PartialBlob, list_digest
+from swarm.worker.images.reference import familiar, parse
 from swarm.worker.runtime.port import RuntimeFailed, RuntimeRefused
 
 
@@ -72,6 +73,29 @@ class ImageStore:
         for one in loaded:
             self.layout.hold(one.descriptor)
         return images
+
+    def pulled(self, reference: str) -> str:
+        """The digest that an image of a registry's has here; empty where it is not."""
+        for descriptor in self.layout.index():
+            if descriptor.get("annotations", {}).get(NAME) == _pulled_name(reference):
+                return str(descriptor["digest"])
+        return ""
+
+    async def keep_pulled(self, archive: Path, reference: str) -> str:
+        """For this node alone: the cluster does not know it. Its digest here, which need not be the
+        registry's. Raises RuntimeRefused, RuntimeFailed."""
+
+        def keep() -> str:
+            (loaded,) = load_archive(self.layout, archive)
+            self.layout.name(loaded.descriptor, _pulled_name(reference))
+            return loaded.descriptor["digest"]
+
+        try:
+            return await self.layout.change(keep)
+        except (ImageDamaged, ValueError) as error:
+            raise RuntimeRefused(f'image "{reference}" cannot be used: {error}', "image") from None
+        except OSError as error:
+            raise RuntimeFailed(f'image "{reference}" cannot be kept: {error.strerror}') from None
 
     def _described(self, loaded: Loaded, names: Sequence[str] | None) -> Image:
         stored = self.layout.image(loaded.descriptor)
@@ -157,6 +181,11 @@ class ImageStore:
         """There is a new piece, or a whole blob."""
         async with self.news:
             self.news.notify_all()
+
+
+def _pulled_name(reference: str) -> str:
+    parsed = parse(reference)
+    return f"{familiar(parsed)}@{parsed.digest}" if parsed.digest else familiar(parsed)
 
 
 def _labels(config: dict[str, Any]) -> dict[str, str]:

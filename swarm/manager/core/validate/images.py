@@ -68,12 +68,20 @@ def pin(view: View, container: ContainerSpec) -> None:
         reference = parse(container.image)
     except InvalidReference:
         return
-    if reference.digest:
-        return
-    named = reference.with_default_tag().familiar
-    image = view.image_by_name(named)
+    image = named(view, container.image)
     if image is not None:
-        container.image = f"{named}@{image.id}"
+        container.image = f"{reference.with_default_tag().familiar}@{image.id}"
+
+
+def named(view: View, text: str) -> Image | None:
+    """By its name alone; a text with a digest is no name."""
+    try:
+        reference = parse(text)
+    except InvalidReference:
+        return None
+    if reference.digest:
+        return None
+    return view.image_by_name(reference.with_default_tag().familiar)
 
 
 def register(view: View, images: Iterable[Image], who: str) -> Transaction:
