@@ -152,8 +152,10 @@ class FetchTimes:
 
     asked_of_peer_max: int = 2
     asked_max: int = 8
-    find_s: float = 1.0  # between two questions for peers, while it goes on
-    find_again_s: float = 1.0  # while there is nobody to ask
+    # Between two questions for peers: the first two; twice as long each time while it goes on, as
+    # a thousand nodes may take the image, and all ask the same few managers.
+    find_s: float = 1.0
+    find_max_s: float = 8.0
     peer_again_s: float = 1.0  # after a peer was lost
     idle_s: float = 0.5  # before others' pieces are asked for
     patience_s: float = 60.0  # without a single piece
@@ -197,6 +199,7 @@ class Fetch:
         self._asked: dict[Piece, str] = {}
         self._finding = False
         self._find_at = float("-inf")
+        self._find_pause_s = self._times.find_s
         self._give_up_at = float("inf")
         self._trouble = "no node that is up has it"
         self._over = False
@@ -280,6 +283,9 @@ class Fetch:
         peer = self._peers[name]
         peer.watched = False
         peer.again_at = now + self._times.peer_again_s
+        # There may be another in its stead.
+        self._find_pause_s = self._times.find_s
+        self._find_at = min(self._find_at, now + self._times.find_s)
         self._forget_pieces(peer)
 
     def _forget_pieces(self, peer: _Peer) -> None:
@@ -308,7 +314,9 @@ class Fetch:
         if not self._finding and now >= self._find_at:
             self._finding = True
             busy = any(peer.has for peer in self._peers.values())
-            self._find_at = now + (self._times.find_s if busy else self._times.find_again_s)
+            pause_s = self._find_pause_s if busy else self._times.find_s
+            self._find_at = now + pause_s
+            self._find_pause_s = min(2 * pause_s, self._times.find_max_s)
             effects.append(FindPeers())
         for name, peer in self._peers.items():
             if now >= peer.again_at and not peer.banned:

@@ -170,3 +170,27 @@ def test_the_only_one_that_has_it_comes_back() -> None:
     swarm.run()
     assert isinstance(swarm.ended["n0"], core.Done)
     assert swarm.sent["first"] <= len(ALL) + 2
+
+
+def test_managers_are_asked_less_and_less_while_it_goes_on() -> None:
+    large = WantedBlob("sha256:large", 10_000 * PIECE_BYTES)
+    fetch = Fetch("n0", [large], random.Random(1), core.FetchTimes(asked_max=1))
+    asked: list[float] = []
+    pending: list[core.Event] = [core.Begin()]
+    for now in (half / 2 for half in range(140)):
+        if now == 60:
+            pending.append(core.PeerLost("first", "it died"))
+        events, pending = pending, []
+        for effect in [e for event in (*events, core.Tick()) for e in fetch.handle(event, now)]:
+            match effect:
+                case core.FindPeers():
+                    asked.append(now)
+                    pending.append(core.PeersFound(["first"]))
+                case core.WatchPeer(peer):
+                    pieces = [Piece(large.digest, number) for number in range(10_000)]
+                    pending.append(core.PeerHas(peer, pieces))
+                case core.Ask(peer, piece):
+                    pending.append(core.Arrived(peer, piece))
+                case _:
+                    raise AssertionError(effect)
+    assert asked == [0, 1, 3, 7, 15, 23, 31, 39, 47, 55, 61, 62, 64, 68]
