@@ -127,15 +127,13 @@ async def _run(config: NodeConfig, given: Mapping[str, Any], supervisor: Supervi
 
     def told_to_read_settings() -> None:
         if node is not None and not stop.is_set():
-            supervisor.reloading()
-            _read_settings(node, given)
-            supervisor.ready(status)
+            with supervisor.reloading():
+                _read_settings(node, given)
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_end, number)
     loop.add_signal_handler(signal.SIGHUP, told_to_read_settings)
-    status = f"answers on {config.socket}"
     node, server = None, None
     front = LocalSocket(config.socket, config.state_dir / "socket", config.group)
     try:
@@ -154,7 +152,7 @@ async def _run(config: NodeConfig, given: Mapping[str, Any], supervisor: Supervi
         await front.start()
         log.info("swarmd is ready on %s", config.socket)
         if not stop.is_set():
-            supervisor.ready(status)
+            supervisor.ready(f"answers on {config.socket}")
         await stop.wait()
     except (
         AddressError,

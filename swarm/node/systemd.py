@@ -5,7 +5,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import MutableMapping
+from collections.abc import Generator, MutableMapping
+from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +27,26 @@ class Supervisor:
         self._address = environment.pop("NOTIFY_SOCKET", "")
         self.watchdog_s = _watchdog_s(environment)
         self._watching: asyncio.Task[None] | None = None
+        self._status: str | None = None
 
     def ready(self, status: str) -> None:
         """`status` is what `systemctl status` shows. From here on the watchdog is fed."""
+        self._status = status
         self._say("READY=1", f"STATUS={status}")
         if self.watchdog_s and self._watching is None:
             self._watching = asyncio.create_task(self._feed_watchdog(), name="watchdog")
 
-    def reloading(self) -> None:
-        """Until `ready` is called again."""
+    @contextmanager
+    def reloading(self) -> Generator[None]:
+        """While the settings are read anew. Before the daemon is ready that makes it no readier."""
+        if self._status is None:
+            yield
+            return
         self._say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            yield
+        finally:
+            self.ready(self._status)
 
     def stopping(self) -> None:
         self._say("STOPPING=1", "STATUS=stops; tasks go on")

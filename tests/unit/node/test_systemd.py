@@ -42,12 +42,17 @@ async def test_ready_reloading_stopping(systemd: socket.socket) -> None:
     environment = environment_of(systemd)
     supervisor = Supervisor(environment)
     assert environment == {"PATH": "/bin"}  # children are not to speak for this process
+    with supervisor.reloading():
+        pass
+    assert is_silent(systemd), "a SIGHUP while it starts makes it no readier"
     supervisor.ready("answers on /x")
     assert await heard(systemd) == ["READY=1", "STATUS=answers on /x"]
-    supervisor.reloading()
-    reloading, clock = await heard(systemd)
-    assert reloading == "RELOADING=1"
-    assert clock.startswith("MONOTONIC_USEC=")
+    with supervisor.reloading():
+        reloading, clock = await heard(systemd)
+        assert reloading == "RELOADING=1"
+        assert clock.startswith("MONOTONIC_USEC=")
+        assert is_silent(systemd)
+    assert await heard(systemd) == ["READY=1", "STATUS=answers on /x"]
     supervisor.stopping()
     assert (await heard(systemd))[0] == "STOPPING=1"
 
