@@ -14,6 +14,7 @@ import click
 
 from swarm import dockerfile
 from swarm.api.v1.image_pb2 import BuildImageRequest, BuildSettings, Image
+from swarm.cli import regular_file
 from swarm.cli.client import Client
 from swarm.cli.command import DockerCommand
 from swarm.cli.errors import CliError
@@ -135,7 +136,7 @@ def _requests(settings: BuildSettings, archive: IO[bytes]) -> Iterator[BuildImag
 
 def _read(source: Path) -> tuple[bytes, list[Instruction]]:
     try:
-        content = source.read_bytes()
+        content = regular_file.read(source)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise CliError(f"failed to read dockerfile: open {source}: {reason}") from None
@@ -149,7 +150,7 @@ def _ignored(context: Path, source: Path) -> Ignore:
     """`NAME.dockerignore` beside the Dockerfile goes before the context's."""
     for path in (source.with_name(f"{source.name}.dockerignore"), context / ".dockerignore"):
         try:
-            text = path.read_text(errors="replace")
+            text = regular_file.read(path).decode(errors="replace")
         except OSError:
             continue
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from swarm.cli import regular_file
 from swarm.cli.errors import CliError
 from swarm.cli.flags import LIST, STRING
 
@@ -104,4 +105,5 @@ def found_files(environment: Mapping[str, str]) -> list[str]:
 
 
 def _read(path: str) -> bytes:
-    return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    """Raises OSError."""
+    return regular_file.read_all(sys.stdin.buffer) if path == "-" else regular_file.read(path)

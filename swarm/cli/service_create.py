@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
+from swarm.cli import regular_file
 from swarm.cli.command import DockerCommand
 from swarm.cli.errors import CliError
 from swarm.cli.flags import LIST, STRING
@@ -138,7 +138,7 @@ def _environment(flags: Mapping[str, Any], environment: Mapping[str, str]) -> li
     variables: list[str] = []
     for name in flags["env_file"]:
         try:
-            variables += parse_env_file(Path(name).read_text(), environment)
+            variables += parse_env_file(regular_file.read(name).decode(), environment)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise CliError(f"open {name}: {reason}") from error

@@ -16,6 +16,8 @@ from swarm.compose.tree import Listing, Mapping, Node, Scalar
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATORS = (":-", ":?", ":+", "-", "?", "+")
 _DEPTH_MAX = 30
+# A few lines of variables that stand for each other would fill any memory.
+CHARACTERS_MAX = 4 << 20
 
 
 class MissingVariableError(ValueError):
@@ -26,19 +28,26 @@ class InvalidTemplateError(ValueError):
     """A dollar that begins nothing."""
 
 
+class TooLongError(ValueError):
+    """Of variables that are made of variables."""
+
+    def __init__(self) -> None:
+        super().__init__(f"variables make more than {CHARACTERS_MAX >> 20} MiB of this file")
+
+
 def substitute(
     text: str, variables: Variables[str, str], unset: Callable[[str], None], depth: int = 0
 ) -> str:
     """`unset` is told of names that have neither value nor default.
 
-    Raises MissingVariableError or InvalidTemplateError.
+    Raises MissingVariableError, InvalidTemplateError or TooLongError.
     """
     if "$" not in text:
         return text
     if depth > _DEPTH_MAX:
         raise InvalidTemplateError(text)
     parts: list[str] = []
-    start = 0
+    start = size = 0
     while (dollar := text.find("$", start)) >= 0:
         parts.append(text[start:dollar])
         after = dollar + 1
@@ -54,6 +63,9 @@ def substitute(
             start = match.end()
         else:
             raise InvalidTemplateError(text)
+        size += len(parts[-1])
+        if size > CHARACTERS_MAX:
+            raise TooLongError
     return "".join([*parts, text[start:]])
 
 
@@ -118,6 +130,7 @@ class Interpolator:
 
     variables: Variables[str, str]
     unset: dict[str, Place] = field(default_factory=dict[str, Place])
+    _characters: int = 0
 
     def tree(self, node: Node, path: str = "") -> Node:
         """Raises ComposeError."""
@@ -140,7 +153,13 @@ class Interpolator:
             self.unset.setdefault(name, node.place)
 
         try:
-            return replace(node, value=substitute(node.value, self.variables, unset))
+            value = substitute(node.value, self.variables, unset)
+            self._characters += len(value)
+            if self._characters > CHARACTERS_MAX:
+                raise TooLongError
+            return replace(node, value=value)
+        except TooLongError as error:
+            raise ComposeError(node.place, str(error)) from None
         except MissingVariableError as error:
             raise ComposeError(node.place, f"{path}: {error}") from None
         except InvalidTemplateError:

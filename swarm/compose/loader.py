@@ -24,6 +24,9 @@ OVERRIDE_FILES = (
     "docker-compose.override.yaml",
 )
 _DEPTH_MAX = 30
+# Files that include two each are without number a few levels down.
+_READS_MAX = 1000
+_EXTENDS_MAX = 100
 _SECTIONS = ("services", "volumes", "networks", "secrets", "configs")
 
 
@@ -38,7 +41,8 @@ class Loader:
         folder: str,
         home: str,
     ) -> None:
-        self._read_bytes = read
+        self._read = read
+        self._reads = 0
         self._environment = environment
         self._folder = folder
         self._home = home
@@ -179,6 +183,8 @@ class Loader:
         if (path, name) in chain:
             names = " extends ".join(step[1] for step in (*chain, (path, name)))
             raise ComposeError(place, f"a cycle of extends: {names}")
+        if len(chain) == _EXTENDS_MAX:
+            raise ComposeError(place, f"more than {_EXTENDS_MAX} services extend one another")
         base_name = as_text(extends.entries["service"], "extends.service")
         file = extends.get("file")
         base_path, base_folder, base_tree = path, folder, tree
@@ -304,6 +310,15 @@ class Loader:
         return found
 
     # Reading
+
+    def _read_bytes(self, path: str) -> bytes:
+        """Raises OSError."""
+        self._reads += 1
+        if self._reads > _READS_MAX:
+            raise ComposeError(
+                Place(self._shown(path)), f"more than {_READS_MAX} files are read: include fewer"
+            )
+        return self._read(path)
 
     def _text(self, path: str) -> str:
         try:

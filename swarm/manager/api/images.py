@@ -90,6 +90,7 @@ class ImageMethods(ControlRequests):
     async def PullImage(
         self, request: img.PullImageRequest, context: Context
     ) -> AsyncIterator[img.ImageProgress]:
+        images.check_reference(request.reference)
         async with self._nodes.own() as node:
             async for progress in node.Pull(request):
                 await self._make_known(progress.images, context)

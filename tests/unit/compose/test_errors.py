@@ -3,6 +3,8 @@
 
 import pytest
 
+from swarm.compose.errors import ComposeError
+
 
 @pytest.mark.parametrize(
     ("text", "said"),
@@ -81,3 +83,41 @@ def test_no_such_file(files):
     assert files.refused("include: [none.yml]\nservices: {a: {image: x}}\n") == (
         "none.yml: no such file or directory"
     )
+
+
+def test_files_that_include_two_each_are_not_read_without_end(files):
+    files.write("compose.yml", "include: [a0.yml]\n")
+    for number in range(20):
+        files.write(f"a{number}.yml", f"include: [a{number + 1}.yml, a{number + 1}.yml]\n")
+    files.write("a20.yml", "volumes: {}\n")
+    with pytest.raises(ComposeError, match="more than 1000 files are read: include fewer"):
+        files.load()
+
+
+def test_a_chain_of_extends_has_an_end(files):
+    chain = "".join(f"  a{n}: {{extends: a{n + 1}}}\n" for n in range(1500))
+    with pytest.raises(ComposeError, match="more than 100 services extend one another"):
+        files.stack(f"services:\n{chain}  a1500: {{image: x}}\n")
+
+
+BOMB = "A0=aaaaaaaaaa\n" + "".join(f"A{n + 1}=" + f"$A{n}" * 10 + "\n" for n in range(12))
+
+
+@pytest.mark.parametrize("form", ["dotenv", "compose"])
+def test_variables_that_stand_for_each_other_fill_no_memory(files, form):
+    text = "services:\n  web: {image: x}\n"
+    if form == "dotenv":
+        files.write(".env", BOMB)
+    else:
+        files.environment["A"] = "a" * 1000
+        text += "x-a: [" + "${A}${A}," * 5000 + "]\n"
+    with pytest.raises(ComposeError, match="variables make more than 4 MiB of this file"):
+        files.stack(text)
+
+
+def test_a_long_file_of_variables_is_read_at_once(files):
+    files.write(".env", "".join(f"A{n}=1\n" for n in range(20_000)))
+    assert files.load().environment["A19999"] == "1"
+    files.write(".env", 'A="' + "abc\n" * 20_000)
+    with pytest.raises(ComposeError, match="the quotes of A are not closed"):
+        files.load()

@@ -37,6 +37,11 @@ def normal_name(text: str) -> str:
     return reference.with_default_tag().familiar
 
 
+def check_reference(text: str) -> None:
+    """Of a registry's image. Raises InvalidRequest."""
+    _parsed(text)
+
+
 def find(view: View, text: str) -> Image | None:
     """By name, by name and digest (the digest decides), or by the beginning of an id."""
     by_id = _by_id(view, text)

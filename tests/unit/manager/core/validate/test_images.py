@@ -53,6 +53,12 @@ def test_a_name_that_is_none_is_not_made_known(store: Store, name: str) -> None:
         images.register(store, [image(A, name)], "me")
 
 
+@pytest.mark.parametrize("text", ["", "-x", "UPPER", "a b", "x@md5:00", "../../etc/passwd"])
+def test_no_registry_is_asked_for_what_is_no_image(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="invalid image reference: "):
+        images.check_reference(text)
+
+
 def test_the_same_image_twice_is_one(store: Store) -> None:
     commit(store, images.register(store, [image(A, "web:1")], "me"))
     commit(store, images.register(store, [image(A, "web:2")], "you"))
