@@ -205,6 +205,40 @@ def _tasks(client: Client, service_id: str) -> Iterator[Task]:
                 yield event.object.task
 
 
+def _wait_until_ended(client: Client, service_id: str) -> None:
+    """Returns when none of its tasks runs any more."""
+    seen = _Running()
+
+    def request() -> pb.WatchRequest:
+        seen.begin_anew()
+        return pb.WatchRequest(tables=[TABLE_TASK], service_id=service_id)
+
+    answers = client.follow(lambda stubs: stubs.control.Watch, request)
+    any(seen.is_none(answer) for answer in answers)
+
+
+class _Running:
+    """Which tasks run, by what a watch answers."""
+
+    def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        self._ids: set[str] = set()
+        self._is_known = False
+
+    def is_none(self, answer: pb.WatchResponse) -> bool:
+        """Is it known after this answer that none runs?"""
+        tasks = ((e.object.task, e.deleted) for e in answer.events if e.object.HasField("task"))
+        for task, deleted in tasks:
+            if deleted or _has_ended(task):
+                self._ids.discard(task.id)
+            else:
+                self._ids.add(task.id)
+        self._is_known |= answer.current
+        return self._is_known and not self._ids
+
+
 def _has_ended(task: Task) -> bool:
     return task.status.state > TASK_STATE_RUNNING
 
@@ -268,7 +302,9 @@ def logs(session: Session, reference: str, **flags: Any) -> None:
 @click.pass_obj
 def stop(session: Session, references: tuple[str, ...]) -> None:
     for reference in references:
-        _scale_to_none(session.client, _find(session.client, reference).service.id)
+        service_id = _find(session.client, reference).service.id
+        _scale_to_none(session.client, service_id)
+        _wait_until_ended(session.client, service_id)
         click.echo(reference)
 
 

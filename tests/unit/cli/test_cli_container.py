@@ -2,10 +2,10 @@
 
 import pytest
 
-from swarm.api.v1.control_pb2 import TaskView
+from swarm.api.v1.control_pb2 import TaskView, WatchEvent, WatchResponse
 from swarm.api.v1.service_pb2 import MOUNT_TYPE_BIND, MOUNT_TYPE_VOLUME, RESTART_CONDITION_NONE
 from swarm.api.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_RUNNING
-from swarm.cli.container import RUN_LABEL, _mount, _spec, _status
+from swarm.cli.container import RUN_LABEL, _mount, _Running, _spec, _status
 from swarm.cli.errors import CliError
 from swarm.cli.portflag import parse_publish
 
@@ -36,6 +36,23 @@ def test_volumes_as_docker_run_takes_them() -> None:
     for wrong in ("data:data", "/a:/b:what", "a:/b:ro:x", "relative"):
         with pytest.raises(CliError, match="invalid volume specification"):
             _mount(wrong)
+
+
+def test_stop_waits_for_the_last_task_that_runs() -> None:
+    def event(task_id: str, state: int, *, deleted: bool = False) -> WatchEvent:
+        made = WatchEvent(deleted=deleted)
+        made.object.task.id, made.object.task.status.state = task_id, state
+        return made
+
+    seen = _Running()
+    a, b = event("a", TASK_STATE_RUNNING), event("b", TASK_STATE_RUNNING)
+    assert not seen.is_none(WatchResponse(events=[event("b", TASK_STATE_FAILED)]))
+    assert not seen.is_none(WatchResponse(events=[a, b], current=True))
+    assert not seen.is_none(WatchResponse(events=[event("a", TASK_STATE_FAILED)]))
+    assert seen.is_none(WatchResponse(events=[event("b", TASK_STATE_RUNNING, deleted=True)]))
+    seen.begin_anew()
+    assert not seen.is_none(WatchResponse())
+    assert seen.is_none(WatchResponse(current=True))
 
 
 def test_status_is_dockers() -> None:
