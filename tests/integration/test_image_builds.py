@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from swarm.api.v1.image_pb2 import BuildSettings, Image
+from swarm.api.v1.image_pb2 import BuildSettings, FindImageResponse, Image
 from swarm.worker.images.builders import BuildahBuilder, Builder, EngineBuilder
+from swarm.worker.images.fetcher import ImageFetcher
 from swarm.worker.images.layout import Layout
+from swarm.worker.images.serving import take_bases
 from swarm.worker.images.store import ImageStore
 from swarm.worker.runtime.demo import write_demo_image
 from swarm.worker.runtime.docker.runtime import DockerRuntime
@@ -141,3 +143,21 @@ async def _both_build(dockerd: Path, tmp_path: Path) -> None:
         assert str(tmp_path) not in await asyncio.to_thread(Path("/proc/self/mounts").read_text)
     finally:
         await runtime.close()
+
+
+async def test_an_image_begins_with_the_demonstration_image_and_no_registry(tmp_path: Path) -> None:
+    builder = BuildahBuilder(tmp_path / "buildah")
+    store = ImageStore(Layout(tmp_path / "images"))
+    settings = BuildSettings(names=["app:1"], bases=["swarm/demo=", "a.registrys/image="])
+    fetcher = ImageFetcher(store, "node", no_manager, lambda *_: pytest.fail("no peer is asked"))
+    await take_bases(builder, settings, tmp_path, store, fetcher)
+    context = context_of(tmp_path, "FROM swarm/demo\nCOPY deep/file /www/\n")
+    said = [text async for text in builder.build(settings, context, tmp_path / "result.tar")]
+    assert not [line for line in said if "Trying to pull" in line]
+    (image,) = await store.load(tmp_path / "result.tar", ["app:1"])
+    assert {"www/file", "bin/demo"} <= files(store, image).keys()
+    assert config(store, image)["Cmd"] == ["/bin/demo"]
+
+
+async def no_manager(digest: str) -> FindImageResponse:
+    raise AssertionError(digest)

@@ -426,7 +426,7 @@ class BuildSettings(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def bases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """NAME=DIGEST of images of the cluster that the Dockerfile begins with."""
+        """NAME=DIGEST of images that the Dockerfile begins with; no digest: the cluster has none so called."""
 
     def __init__(
         self,

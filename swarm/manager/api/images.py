@@ -108,15 +108,15 @@ class ImageMethods(ControlRequests):
     async def _with_bases(
         self, requests: AsyncIterator[img.BuildImageRequest]
     ) -> AsyncIterator[img.BuildImageRequest]:
-        """The images that the Dockerfile begins with, as the cluster knows them."""
+        """The images that the Dockerfile begins with, as far as the cluster knows them."""
         async for request in requests:
             if request.HasField("settings"):
-                known = [
-                    f"{name}={image.id}"
-                    for name in request.settings.bases
-                    if (image := images.find(self.manager.store, name)) is not None
+                found = [
+                    (name, images.find(self.manager.store, name)) for name in request.settings.bases
                 ]
-                request.settings.bases[:] = known
+                request.settings.bases[:] = [
+                    f"{name}={image.id if image is not None else ''}" for name, image in found
+                ]
             yield request
 
     async def _make_known(self, found: Sequence[img.Image], context: Context) -> None:

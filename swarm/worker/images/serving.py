@@ -33,6 +33,7 @@ from swarm.worker.images.pieces import read_piece
 from swarm.worker.images.reference import familiar, full_name, parse
 from swarm.worker.images.registry import pull
 from swarm.worker.images.store import ImageStore
+from swarm.worker.runtime.demo import is_demo, write_demo_image
 from swarm.worker.runtime.port import Runtime, RuntimeFailed, RuntimeRefused
 
 log = logging.getLogger(__name__)
@@ -247,21 +248,12 @@ class _Node(ImageNodeServicer):
             with self._store.scratch() as folder:
                 sent = Path(folder) / "context.tar"
                 await _spool((request.data async for request in request_iterator), sent)
-                await self._take_bases(builder, settings, Path(folder))
+                await take_bases(builder, settings, Path(folder), self._store, self._fetcher)
                 result = Path(folder) / "result.tar"
                 async for text in builder.build(settings, sent, result):
                     yield pb.ImageProgress(text=text)
                 images = await self._store.load(result, list(settings.names))
             yield pb.ImageProgress(images=images)
-
-    async def _take_bases(self, builder: Builder, settings: pb.BuildSettings, folder: Path) -> None:
-        """Images of the cluster are never asked of a registry."""
-        for number, base in enumerate(settings.bases):
-            name, _, digest = base.rpartition("=")
-            await self._fetcher.ensure(digest)
-            archive = folder / f"base{number}.tar"
-            await self._store.save([(digest, [full_name(name)])], archive)
-            await builder.take_base(full_name(name), archive)
 
     async def Config(
         self, request: pb.ImageConfigRequest, context: Context
@@ -271,6 +263,27 @@ class _Node(ImageNodeServicer):
             config = await asyncio.to_thread(self._store.config, request.digest)
             return pb.ImageConfigResponse(config=config)
         raise AssertionError("the guard ends the call")
+
+
+async def take_bases(
+    builder: Builder,
+    settings: pb.BuildSettings,
+    folder: Path,
+    store: ImageStore,
+    fetcher: ImageFetcher,
+) -> None:
+    """Images of the cluster are never asked of a registry, nor is the demonstration image."""
+    for number, base in enumerate(settings.bases):
+        name, _, digest = base.rpartition("=")
+        archive = folder / f"base{number}.tar"
+        if digest:
+            await fetcher.ensure(digest)
+            await store.save([(digest, [full_name(name)])], archive)
+        elif is_demo(name):
+            await write_demo_image(archive, full_name(name))
+        else:
+            continue
+        await builder.take_base(full_name(name), archive)
 
 
 async def _spool(portions: AsyncIterator[bytes], target: Path) -> None:
