@@ -74,10 +74,13 @@ class Redirect:
 async def _nft(rules: str) -> None:
     if shutil.which("nft") is None:
         raise RedirectError("nft is not installed: install nftables")
-    process = await asyncio.create_subprocess_exec(
-        "nft", "-f", "-", stdin=PIPE, stdout=DEVNULL, stderr=PIPE
-    )
-    _, err = await process.communicate(rules.encode())
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "nft", "-f", "-", stdin=PIPE, stdout=DEVNULL, stderr=PIPE
+        )
+        _, err = await process.communicate(rules.encode())
+    except OSError as error:
+        raise RedirectError(f"nft can't be run: {error.strerror or error}") from None
     if process.returncode != 0:
         said = " ".join(err.decode(errors="replace").split())
         raise RedirectError(f"nft: {said[:200] or process.returncode}")
