@@ -25,7 +25,7 @@ OVERRIDE_FILES = (
 )
 _DEPTH_MAX = 30
 # Files that include two each are without number a few levels down.
-_READS_MAX = 1000
+_READS_MAX = 500
 _EXTENDS_MAX = 100
 _SECTIONS = ("services", "volumes", "networks", "secrets", "configs")
 

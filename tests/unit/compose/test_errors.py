@@ -90,7 +90,7 @@ def test_files_that_include_two_each_are_not_read_without_end(files):
     for number in range(20):
         files.write(f"a{number}.yml", f"include: [a{number + 1}.yml, a{number + 1}.yml]\n")
     files.write("a20.yml", "volumes: {}\n")
-    with pytest.raises(ComposeError, match="more than 1000 files are read: include fewer"):
+    with pytest.raises(ComposeError, match="more than 500 files are read: include fewer"):
         files.load()
 
 
@@ -110,13 +110,14 @@ def test_variables_that_stand_for_each_other_fill_no_memory(files, form):
         files.write(".env", BOMB)
     else:
         files.environment["A"] = "a" * 1000
-        text += "x-a: [" + "${A}${A}," * 5000 + "]\n"
+        text += "x-a: [" + "'${A}'," * 5000 + "]\n"
     with pytest.raises(ComposeError, match="variables make more than 4 MiB of this file"):
         files.stack(text)
 
 
 def test_a_long_file_of_variables_is_read_at_once(files):
     files.write(".env", "".join(f"A{n}=1\n" for n in range(20_000)))
+    files.write("compose.yml", "services:\n  web: {image: x}\n")
     assert files.load().environment["A19999"] == "1"
     files.write(".env", 'A="' + "abc\n" * 20_000)
     with pytest.raises(ComposeError, match="the quotes of A are not closed"):
