@@ -95,6 +95,8 @@ async def test_a_task_is_given_what_the_swarm_has_first_then_what_its_registry_h
     for wrong in ("", Login("me", "wrong").header(registry), Login("me", "secret").header("other")):
         with pytest.raises(RuntimeRefused, match="refused the login"):
             await provided(name, wrong)
+    with pytest.raises(RuntimeFailed, match=r"cannot be reached .*none of this name either"):
+        await provided("127.0.0.1:9/app:1")
     kept = await provided(name, auth)
     assert kept.startswith(f"{name}@sha256:")
     await runtime.images.image(kept)

@@ -142,7 +142,13 @@ class NodeImages:
             if not digest:
                 with self.store.scratch() as folder:
                     archive = Path(folder) / "archive.tar"
-                    await pull(self._runtime, run.image, run.registry_auth, archive)
+                    try:
+                        await pull(self._runtime, run.image, run.registry_auth, archive)
+                    except RuntimeFailed as error:
+                        raise RuntimeFailed(
+                            f"{error}; the swarm has none of this name either: `swarmctl build` or "
+                            "`image load` it"
+                        ) from None
                     digest = await self.store.keep_pulled(archive, run.image)
         return replace(run, image=f"{run.image.partition('@')[0]}@{digest}")
 
