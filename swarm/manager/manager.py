@@ -41,6 +41,7 @@ TICK_S = 0.1
 # A loop that woke up this late lets messages that have arrived go first.
 _LATE_S = 0.1
 _EVENTS_PER_TURN = 64
+_SNAPSHOT_RETRY_S = 1.0
 
 
 class Unavailable(Exception):  # noqa: N818 - gRPC's own word for it
@@ -354,6 +355,9 @@ class Manager:
         except Exception:
             log.exception("snapshot %d can't be sent", message.snapshot.index)
             ok = False
+        if not ok:
+            # Who refuses it, because its disk is full perhaps, is asked again at once otherwise.
+            await asyncio.sleep(_SNAPSHOT_RETRY_S)
         self.submit(ev.SnapshotSent(message.to, ok))
 
     async def _save_snapshot(self, effect: fx.SaveSnapshot) -> None:

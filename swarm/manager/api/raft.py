@@ -12,12 +12,13 @@ from swarm.api.v1.raft_pb2 import (
 )
 from swarm.api.v1.raft_pb2_grpc import RaftServicer
 from swarm.api.v1.store_pb2 import SnapshotPiece
+from swarm.disk import NoSpaceError
 from swarm.manager.api.authorization import caller_of
 from swarm.manager.api.interceptor import Context
 from swarm.manager.core.membership import admission
 from swarm.manager.core.store import Restoration, Store
 from swarm.manager.core.validate import ErrorCode, InvalidRequest
-from swarm.manager.manager import Manager
+from swarm.manager.manager import Manager, Unavailable
 from swarm.manager.snapshots import SnapshotWriter
 from swarm.manager.transport import ADDRESS_METADATA, INCARNATION_METADATA, RAFT_ID_METADATA
 
@@ -50,12 +51,15 @@ class RaftApi(RaftServicer):
         if message.from_ != sender:
             raise InvalidRequest("the snapshot is not the caller's", ErrorCode.INVALID)
         disk = self._manager.disk
-        writer = await disk.on_snapshot_thread(disk.begin_snapshot, message.snapshot)
         try:
-            store = await self._receive(request_iterator, writer)
-        except BaseException:
-            writer.discard()
-            raise
+            writer = await disk.on_snapshot_thread(disk.begin_snapshot, message.snapshot)
+            try:
+                store = await self._receive(request_iterator, writer)
+            except BaseException:
+                writer.discard()
+                raise
+        except NoSpaceError as error:
+            raise Unavailable(f"the snapshot finds no room: {error}") from None
         self._manager.received_snapshot(message, store)
         return SnapshotReceipt(accepted=True)
 

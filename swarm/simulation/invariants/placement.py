@@ -7,8 +7,9 @@ before it counts too. Such a task is evicted as soon as it is seen, which rest.p
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from swarm.api.v1.node_pb2 import Node
 from swarm.api.v1.service_pb2 import ServiceRevision
@@ -50,16 +51,14 @@ class PlacementInvariants:
                     self._on.setdefault(after.node_id, {})[after.id] = after
                     if before is None:
                         placed.append(after)
-        later = {task.id for task in placed}
         for task in placed:
-            later.discard(task.id)
-            self._check(task, later)
+            self._check(task)
+        self._check_replicas(placed)
 
     def _demand(self, task: Task) -> Demand:
         return self._demands.get((task.service_id, task.revision), NO_DEMAND)
 
-    def _check(self, task: Task, later: Collection[str]) -> None:
-        """`later`: tasks placed after it, by whose revision there may be more."""
+    def _check(self, task: Task) -> None:
         rows = self._nodes.get(task.node_id, [])
         demand = self._demand(task)
         if not any(keeps_tasks(row, demand) for row in rows):
@@ -69,18 +68,29 @@ class PlacementInvariants:
             )
         if rows:
             self._check_room(rows[0])
-        limit = demand.max_replicas_per_node
-        tasks = [
-            t
-            for t in self._on[task.node_id].values()
-            if t.service_id == task.service_id and t.id not in later
-        ]
-        if task.slot and limit and sum(wanted(t) for t in tasks) > limit:
-            raise Violation(
-                "no more replicas on a node than may be",
-                f"{len(tasks)} of {task.service_name} r{task.revision} on {task.node_id}: "
-                f"{', '.join(f'{t.slot} r{t.revision}' for t in tasks)}; {limit} may be",
-            )
+
+    def _check_replicas(self, placed: Sequence[Task]) -> None:
+        """An entry does not say in what order its tasks were placed: the most may be where those
+        with the lowest limit came first."""
+        of_place: dict[tuple[str, str], list[Task]] = {}
+        for task in placed:
+            of_place.setdefault((task.node_id, task.service_id), []).append(task)
+        for (node_id, service_id), tasks in of_place.items():
+            there = [t for t in self._on[node_id].values() if t.service_id == service_id]
+            count = sum(map(wanted, there)) - sum(map(wanted, tasks))
+            for task in sorted(tasks, key=self._limit):
+                count += wanted(task)
+                if count > self._limit(task):
+                    raise Violation(
+                        "no more replicas on a node than may be",
+                        f"{len(there)} of {task.service_name} r{task.revision} on {node_id}: "
+                        f"{', '.join(f'{t.slot} r{t.revision}' for t in there)}; "
+                        f"{self._limit(task)} may be",
+                    )
+
+    def _limit(self, task: Task) -> float:
+        limit = self._demand(task).max_replicas_per_node
+        return limit if task.slot and limit else math.inf
 
     def _check_room(self, node: Node) -> None:
         has = node.description.resources
