@@ -109,6 +109,8 @@ def settle_older(
     for task in older:
         if not kept or task.id != kept[0].id:
             stop(work, task)
+            if ended(task):
+                judge_end(work, task)
 
 
 def replace(
