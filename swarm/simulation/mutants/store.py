@@ -27,11 +27,11 @@ def _double_slot() -> list[Patch]:
     create = Work.create
     made = [0]
 
-    def twice(self: Work, *args: Any) -> Any:
+    def twice(self: Work, *args: Any, **named: Any) -> Any:
         made[0] += 1
         if made[0] % 10 == 0:
-            create(self, *args)
-        return create(self, *args)
+            create(self, *args, **named)
+        return create(self, *args, **named)
 
     return [(Work, "create", twice)]
 

@@ -59,7 +59,7 @@ def settle_slot(work: Work, rollouts: Rollouts, moves: Moves, key: SlotKey, inte
         return
     if intent is Intent.UPDATE and update_status.is_paused(service):
         intent = Intent.CHECK
-    before, found = work.changes, tasks
+    before, stored = work.changes, slots.stored_tasks_of(work, key)
     guards = [guard(service)]
     if is_job(spec):
         # One that is stopping may say at any moment that it is complete: then nothing is begun.
@@ -78,7 +78,7 @@ def settle_slot(work: Work, rollouts: Rollouts, moves: Moves, key: SlotKey, inte
         history = [t for t in tasks if not (is_job(spec) and jobs.is_complete(service, [t]))]
         reap_slot(work, history, spec.task.restart.max_attempts)
     moved = move.progress_of(work, service, spec, key, tasks)
-    if moved is Progress.DONE and move.is_under_way(work, found):
+    if moved is Progress.DONE and move.is_under_way(work, stored):
         # What this draft takes away stands until that is stored: no other slot moves before.
         moved = Progress.IN_FLUX
     moves.note(key, moved)
@@ -88,7 +88,7 @@ def settle_slot(work: Work, rollouts: Rollouts, moves: Moves, key: SlotKey, inte
     else:
         look = jobs.progress_of if is_job(spec) else progress_of
         progress = look(work, service, spec, key, tasks)
-        if is_job(spec) and progress is Progress.DONE and jobs.is_at_work(service, found):
+        if is_job(spec) and progress is Progress.DONE and jobs.is_at_work(service, stored):
             # This draft stops them; no other slot begins before that is stored.
             progress = Progress.IN_FLUX
         rollouts.note(key, progress)

@@ -29,6 +29,11 @@ def tasks_of(work: Work, key: SlotKey) -> list[Task]:
     return list(work.draft.tasks_of_slot(key.service_id, key.slot, key.node_id))
 
 
+def stored_tasks_of(work: Work, key: SlotKey) -> list[Task]:
+    """As they are stored, without this draft's changes; oldest first."""
+    return list(work.draft.base.tasks_of_slot(key.service_id, key.slot, key.node_id))
+
+
 def newest_wanted(tasks: Sequence[Task]) -> Task | None:
     """The task that fills the slot."""
     return next((task for task in reversed(tasks) if wanted(task)), None)

@@ -80,6 +80,11 @@ class Draft:
         self._touched_services: dict[str, None] = {}
         self._touched_slots: dict[SlotKey, None] = {}
 
+    @property
+    def base(self) -> View:
+        """What is stored, without this draft's changes."""
+        return self._base
+
     # Changes
 
     def create(self, obj: StoreObject) -> None:
