@@ -257,7 +257,7 @@ DIFFERENT: dict[str, str] = {
     "nodes: fewer resources than reserved": "A node that reports less CPU",
     "networks: overlay, discovery, VIP": "networks",
     "ports: protocols": "Published ports are TCP",
-    "services: images pulled by oci": "`oci` does not pull",
+    "services: images pulled by oci": "A task on `oci` pulls",
     "stacks: one request each": "| `stack deploy` |",
     "secrets: removal": "| `secret rm`, `config rm` |",
     "logs: a node that is gone": "| `service logs` with a node that is gone |",
