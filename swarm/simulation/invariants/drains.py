@@ -27,12 +27,12 @@ class DrainInvariants:
 
     def applied(self, changes: Sequence[StoreChange]) -> None:
         stopped = [task for change in changes if (task := self._stopped_by_drain(change))]
+        begun = [task for change in changes if (task := self._sets_out(change))]
         self._take_in(changes)
         for task in stopped:
             self._check_stop(task)
-        for change in changes:
-            if change.old is None and isinstance(change.new, Task) and change.new.replaces:
-                self._check_most(change.new)
+        for task in begun:
+            self._check_most(task)
 
     def _take_in(self, changes: Sequence[StoreChange]) -> None:
         for change in changes:
@@ -54,6 +54,14 @@ class DrainInvariants:
                 self._services.pop(row.id, None)
                 if change.new is not None:
                     self._services[row.id] = row
+
+    def _sets_out(self, change: StoreChange) -> Task | None:
+        """The new task of a slot that was not on its way yet: an update may replace what is."""
+        new = change.new
+        if change.old is not None or not isinstance(new, Task) or not new.replaces:
+            return None
+        tasks = self._wanted.get(new.service_id, {}).get(slot_key(new), {})
+        return None if _is_moving(tasks) else new
 
     def _stopped_by_drain(self, change: StoreChange) -> Task | None:
         """The task as it was, where it ran on such a node and nothing else makes it go."""
