@@ -388,7 +388,7 @@ async def test_refusals_name_the_field(runtime: Runtime):
 
 async def test_a_registry_that_is_not_there_is_no_missing_image(runtime: Runtime, node: Node):
     if node.kind == "oci":
-        with pytest.raises(RuntimeRefused, match="does not pull"):
+        with pytest.raises(RuntimeRefused, match="the swarm has none of this name"):
             await runtime.prepare(TaskRun("t1", "t1", "127.0.0.1:9/nothing:1"))
         return
     with pytest.raises(RuntimeFailed, match="cannot be reached"):
