@@ -3,7 +3,7 @@ another runs in its stead, and no more of a service are on their way at once tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from swarm.api.v1.node_pb2 import NODE_STATE_READY, Node
 from swarm.api.v1.service_pb2 import Service, ServiceRevision
@@ -26,7 +26,8 @@ class DrainInvariants:
         self._wanted: dict[str, dict[SlotKey, dict[str, Task]]] = {}
 
     def applied(self, changes: Sequence[StoreChange]) -> None:
-        stopped = [task for change in changes if (task := self._stopped_by_drain(change))]
+        after = {c.new.id: c.new for c in changes if isinstance(c.new, Node)}
+        stopped = [task for change in changes if (task := self._stopped_by_drain(change, after))]
         begun = [task for change in changes if (task := self._sets_out(change))]
         self._take_in(changes)
         for task in stopped:
@@ -63,8 +64,9 @@ class DrainInvariants:
         tasks = self._wanted.get(new.service_id, {}).get(slot_key(new), {})
         return None if _is_moving(tasks) else new
 
-    def _stopped_by_drain(self, change: StoreChange) -> Task | None:
-        """The task as it was, where it ran on such a node and nothing else makes it go."""
+    def _stopped_by_drain(self, change: StoreChange, after: Mapping[str, Node]) -> Task | None:
+        """The task as it was, where it ran on such a node and nothing else makes it go: that the
+        node went down may be of the same entry (`after`)."""
         old, new = change.old, change.new
         if not isinstance(old, Task) or not isinstance(new, Task):
             return None
@@ -74,9 +76,12 @@ class DrainInvariants:
             return None
         spec = self._revisions[old.service_id, old.revision].spec
         stays = (
-            drains_in_turn(node)
-            and node.status.state == NODE_STATE_READY
-            and demand_of(spec).suits(node)
+            all(
+                drains_in_turn(row)
+                and row.status.state == NODE_STATE_READY
+                and demand_of(spec).suits(row)
+                for row in (node, after.get(node.id, node))
+            )
             and spec.HasField("replicated")
             and old.revision == service.task_revision
         )
